@@ -1,0 +1,42 @@
+/* Everything one model file gives: weights and graph, tokenizer, chat template, and the KV store sized for it.
+ * Opened before any thread; model and store then belong to the engine thread, the rest may be read by any. */
+#ifndef MR_WORKER_BUNDLE_H
+#define MR_WORKER_BUNDLE_H
+
+#include "kv/kv_store.h"
+#include "worker/engine.h"
+#include "worker/model/model.h"
+#include "worker/text/chat.h"
+#include "worker/text/tokenizer.h"
+
+struct mr_bundle_options {
+    const char *source;           /* path or synthetic:SHAPE */
+    const char *name;             /* what jobs call it; NULL: the file's name */
+    int threads;                  /* 0: one a core */
+    bool pin;
+    enum mr_precision precision;
+    int32_t block_tokens;
+    size_t kv_bytes;              /* memory for the cache */
+    int32_t max_step_tokens, max_seqs, max_logits;
+    int32_t max_context;          /* 0: the model's own */
+    uint64_t seed;
+};
+
+struct mr_bundle {
+    const struct mr_ops *ops;
+    struct mr_device *device;
+    struct mr_model *model;
+    struct mr_kv_store *store;
+    struct mr_tokenizer *tokenizer;
+    struct mr_chat *chat;         /* NULL: the model has no template, or one not understood (chat_error says which) */
+    char chat_error[MR_ERR_TEXT_BYTES];
+    char name[128];
+    int32_t context;              /* longest prompt + output */
+};
+
+enum mr_status mr_bundle_open(const struct mr_bundle_options *options, struct mr_bundle **out, struct mr_err *err);
+void mr_bundle_close(struct mr_bundle *bundle);
+/* The real forward port over this bundle's model and store. */
+struct mr_forward_port mr_bundle_forward(struct mr_bundle *bundle);
+
+#endif

@@ -1,0 +1,52 @@
+/* A model: its shape (a row of switches, read from the file), its weights on a device, and the forward pass.
+ * A family is a row in a table, never a source file. Opened once, then read-only; forward belongs to the engine thread. */
+#ifndef MR_WORKER_MODEL_MODEL_H
+#define MR_WORKER_MODEL_MODEL_H
+
+#include "base/status.h"
+#include "base/str.h"
+#include "kernels/ops.h"
+#include "kv/kv_store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the graph does, by data. */
+struct mr_shape {
+    char family[32];          /* "llama", "qwen2", "qwen3", ... */
+    int32_t n_layers, hidden, n_heads, n_kv_heads, head_dim, ffn, vocabulary;
+    int32_t context;          /* positions it was trained for */
+    float norm_epsilon, norm_gain_offset, embed_scale, softcap_attention, softcap_logits;
+    float rope_base;
+    int32_t rope_dim;
+    enum mr_rope_kind rope;
+    enum mr_activation activation;
+    int32_t window;           /* 0: none */
+    bool qkv_bias, qk_norm, tied_head;
+};
+
+struct mr_model_options {
+    const struct mr_ops *ops;
+    struct mr_device *device; /* borrowed: outlives the model */
+    int32_t max_tokens;       /* rows of the widest step */
+    int32_t max_logits;       /* rows of logits of one step */
+    uint64_t seed;            /* synthetic weights */
+};
+
+struct mr_model; /* opaque */
+
+/* source: a GGUF file's path or "synthetic:SHAPE". On failure *out is NULL and err names what in the file is wrong. */
+enum mr_status mr_model_open(const char *source, const struct mr_model_options *options, struct mr_model **out, struct mr_err *err);
+void mr_model_close(struct mr_model *model);
+
+const struct mr_shape *mr_model_shape(const struct mr_model *model);
+const char *mr_model_name(const struct mr_model *model);   /* general.name, else the file's name */
+const char *mr_model_digest(const struct mr_model *model); /* 64 hex digits over metadata and weights (model_digest.h says what) */
+size_t mr_model_weight_bytes(const struct mr_model *model);
+
+/* One step: runs batch through every layer, writes K and V to the store, and leaves logits of batch->logit_rows, in order, at
+ * mr_model_logits ([R][vocabulary] f32, device memory) for ops->sample / ops->score. The caller calls ops->finish. */
+enum mr_status mr_model_forward(struct mr_model *model, struct mr_kv_store *store, const struct mr_batch *batch);
+const float *mr_model_logits(const struct mr_model *model);
+
+#endif

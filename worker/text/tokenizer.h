@@ -1,0 +1,50 @@
+/* Text to token ids and back, as the model's own file says.
+ * Special (control) tokens are made from text only when the caller asks: user text never becomes one.
+ * Immutable after open: any thread. */
+#ifndef MR_WORKER_TEXT_TOKENIZER_H
+#define MR_WORKER_TEXT_TOKENIZER_H
+
+#include "base/status.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum mr_token_type { MR_TOKEN_NORMAL = 1, MR_TOKEN_UNKNOWN, MR_TOKEN_CONTROL, MR_TOKEN_USER_DEFINED, MR_TOKEN_UNUSED, MR_TOKEN_BYTE }; /* GGUF's numbers */
+
+/* A vocabulary as a model file gives it. All views are borrowed for the call of open only. */
+struct mr_vocabulary {
+    struct mr_str model;          /* "gpt2" (byte-level BPE); "synthetic" (one token a byte); others are refused by name */
+    struct mr_str pre;            /* pre-tokenizer: "smollm", ... */
+    const struct mr_str *tokens;  /* [n_tokens] as stored (byte-level alphabet for gpt2) */
+    const int32_t *types;         /* [n_tokens] enum mr_token_type, or NULL: all normal */
+    size_t n_tokens;
+    const struct mr_str *merges;  /* [n_merges] "left right" */
+    size_t n_merges;
+    int32_t bos, eos, eot;        /* -1: none */
+    bool add_bos;
+};
+
+struct mr_tokenizer; /* opaque */
+
+enum mr_status mr_tokenizer_open(const struct mr_vocabulary *vocabulary, struct mr_tokenizer **out, struct mr_err *err);
+void mr_tokenizer_close(struct mr_tokenizer *tokenizer);
+
+/* Appends the ids of text to ids[*n ..capacity). special: control tokens in the text become their ids. No BOS is added.
+ * MR_ERR_LIMIT: capacity passed (ids holds what fitted). */
+enum mr_status mr_tokenizer_encode(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, int32_t *ids, size_t capacity,
+                                   size_t *n, struct mr_err *err);
+/* The bytes that id stands for; control tokens: their name. Empty for an id outside the vocabulary. Lives with the tokenizer. */
+struct mr_str mr_tokenizer_piece(const struct mr_tokenizer *tokenizer, int32_t id);
+bool mr_tokenizer_is_control(const struct mr_tokenizer *tokenizer, int32_t id);
+size_t mr_tokenizer_size(const struct mr_tokenizer *tokenizer);
+int32_t mr_tokenizer_bos(const struct mr_tokenizer *tokenizer); /* -1: none is to be added */
+/* Whether generation ends at id (eos, eot and what the file lists as end of generation). */
+bool mr_tokenizer_is_end(const struct mr_tokenizer *tokenizer, int32_t id);
+/* The id of a control token by name; -1: none. */
+int32_t mr_tokenizer_control(const struct mr_tokenizer *tokenizer, struct mr_str name);
+/* SHA-256 over everything that shapes ids and pieces, 64 hex digits. */
+const char *mr_tokenizer_digest(const struct mr_tokenizer *tokenizer);
+
+#endif
