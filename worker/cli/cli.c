@@ -1,0 +1,106 @@
+#include "worker/cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Weak: a verb whose file is not in this build is a NULL in the table, and is neither listed nor callable. */
+#define VERB(suffix, name, help) __attribute__((weak)) int mr_verb_##suffix(struct mr_cli *cli, int argc, char **argv);
+#include "worker/cli/verbs.h"
+#undef VERB
+
+struct cli_verb {
+    const char *name, *help;
+    int (*run)(struct mr_cli *cli, int argc, char **argv);
+};
+
+static const struct cli_verb verbs[] = {
+#define VERB(suffix, name, help) {name, help, mr_verb_##suffix},
+#include "worker/cli/verbs.h"
+#undef VERB
+};
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+static void cli_help(FILE *out)
+{
+    fprintf(out, "usage: millrace VERB [flags]      (millrace VERB --help explains one)\n\n");
+    for (int i = 0; i < N_VERBS; i++)
+        if (verbs[i].run)
+            fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(out, "\nexit code: 0 done, 1 something failed (said why), 2 wrong usage\n");
+}
+
+static void cli_say(const char *format, va_list args)
+{
+    fflush(stdout);
+    fputs("millrace: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+int mr_cli_fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    cli_say(format, args);
+    va_end(args);
+    return MR_EXIT_FAILED;
+}
+
+int mr_cli_misuse(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    cli_say(format, args);
+    va_end(args);
+    return MR_EXIT_USAGE;
+}
+
+bool mr_cli_has(const void *entry, const char *what)
+{
+    if (!entry)
+        mr_cli_fail("this build has no %s (it was made with MILLRACE_ADAPTERS=OFF)", what);
+    return entry != NULL;
+}
+
+bool mr_cli_set(struct mr_cli *cli, const char *option, const char *value)
+{
+    if (cli->n_sets == MR_CLI_SETS_MAX)
+        return false;
+    size_t bytes = strlen(option) + strlen(value) + 2;
+    char *text = mr_arena_alloc(&cli->arena, bytes);
+    if (!text)
+        return false;
+    snprintf(text, bytes, "%s=%s", option, value);
+    cli->sets[cli->n_sets++] = text;
+    return true;
+}
+
+const struct mr_options *mr_cli_options(struct mr_cli *cli) { return cli->options; }
+
+int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
+{
+    if (argc < 2) {
+        cli_help(stderr);
+        return MR_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        cli_help(stdout);
+        return MR_EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("millrace " MILLRACE_VERSION "\n");
+        return MR_EXIT_DONE;
+    }
+    for (int i = 0; i < N_VERBS; i++) {
+        if (!verbs[i].run || strcmp(argv[1], verbs[i].name) != 0)
+            continue;
+        struct mr_cli cli = {.outside = outside};
+        int code = verbs[i].run(&cli, argc - 1, argv + 1);
+        mr_arena_fini(&cli.arena);
+        if (fflush(stdout) != 0 && code == MR_EXIT_DONE)
+            code = mr_cli_fail("standard output could not be written");
+        return code;
+    }
+    return mr_cli_misuse("unknown verb \"%s\"; see millrace --help", argv[1]);
+}

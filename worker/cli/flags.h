@@ -1,0 +1,45 @@
+/* The flags of one verb: a table that parses the command line and prints the help. One thread.
+ *
+ * Every verb takes --help, --json, -c FILE and --set a.b=c besides its own; `--flag value` and `--flag=value` are the same;
+ * `--` ends the flags; what is no flag is an argument ("-" alone too). */
+#ifndef MR_WORKER_CLI_FLAGS_H
+#define MR_WORKER_CLI_FLAGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mr_cli;
+
+enum mr_flag_kind {
+    MR_FLAG_BOOL,    /* no value; *target (bool) becomes true */
+    MR_FLAG_INT,     /* *target is int64_t */
+    MR_FLAG_NUMBER,  /* *target is double */
+    MR_FLAG_TEXT,    /* *target is const char *, a view of argv */
+    MR_FLAG_SETTING, /* the same as --set <option>=value: option names a row of the option table */
+};
+
+struct mr_flag {
+    const char *name;  /* without the dashes */
+    const char *value; /* what stands for the value in the help, NULL for MR_FLAG_BOOL */
+    const char *help;  /* one line */
+    enum mr_flag_kind kind;
+    void *target;
+    const char *option; /* MR_FLAG_SETTING */
+};
+
+struct mr_usage {
+    const char *synopsis; /* "run --model M [JOBS.jsonl or -]" */
+    const char *about;    /* a few lines */
+    const struct mr_flag *flags;
+    int n_flags;
+    int min_args, max_args; /* arguments beside flags; max_args -1: any number */
+};
+
+enum { MR_EXIT_DONE = 0, MR_EXIT_FAILED = 1, MR_EXIT_USAGE = 2 };
+
+/* Parses argv[1 ..) (argv[0] is the verb), moves the arguments to args[0 .. *n_args) (the caller's, of argc entries at least).
+ * true: go on. false: leave with *exit_code (help was printed: 0; wrong usage was explained on stderr: 2). */
+bool mr_flags_parse(struct mr_cli *cli, const struct mr_usage *usage, int argc, char **argv, const char **args, int *n_args,
+                    int *exit_code);
+
+#endif

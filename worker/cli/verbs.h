@@ -1,0 +1,17 @@
+/* The verbs, one line each, in the order of the help: VERB(function suffix, name, one line of help).
+ * Included by cli.c alone, once to declare the functions and once to build the table. */
+VERB(worker, "worker", "the service: jobs from Kafka, token streams and results back")
+VERB(run, "run", "job lines in, result lines out: the same engine with no broker and no Redis")
+VERB(submit, "submit", "send a prompt or a file of jobs")
+VERB(tail, "tail", "follow a job's tokens")
+VERB(status, "status", "where a job is")
+VERB(cancel, "cancel", "stop a job, queued or running")
+VERB(collect, "collect", "the results of a submitted file, back into one")
+VERB(top, "top", "live view: tiers, tenants, steps, cache, tokens a second")
+VERB(check, "check", "read the topics back and judge them")
+VERB(inspect, "inspect", "explain a model file")
+VERB(tokenize, "tokenize", "text lines to token ids, and back")
+VERB(bench, "bench", "figures, each beside its limit: engine, kernels, quality")
+VERB(topics, "topics", "plan, create or check the topics that the configuration needs")
+VERB(sim, "sim", "the scheduler on a trace, for policy and capacity")
+VERB(dev_broker, "dev-broker", "a small volatile broker for a first look")

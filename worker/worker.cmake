@@ -1,0 +1,14 @@
+# The program. The command line is a room of its own, so that tests can link it; it is linked whole, because the verb table
+# refers to its verbs weakly.
+file(GLOB found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/worker/cli/*.c)
+add_library(mr_cli STATIC ${found})
+target_link_libraries(mr_cli PUBLIC mr_worker mr_sim)
+target_compile_definitions(mr_cli PRIVATE MILLRACE_VERSION="${PROJECT_VERSION}")
+
+add_executable(millrace ${PROJECT_SOURCE_DIR}/worker/main.c)
+target_link_libraries(millrace PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,mr_cli>")
+if(MILLRACE_ADAPTERS AND TARGET mr_adapters)
+  target_link_libraries(millrace PRIVATE mr_adapters)
+  target_compile_definitions(millrace PRIVATE MILLRACE_ADAPTERS)
+endif()
+install(TARGETS millrace RUNTIME)
