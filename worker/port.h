@@ -39,7 +39,7 @@ enum mr_log_event_kind {
     MR_LOG_DELIVERED,  /* a produced record: ok with offset and timestamp_ms, or failed (status, text) */
     MR_LOG_COMMITTED,  /* a commit's answer */
     MR_LOG_OUT_OF_RANGE, /* an offset that the log no longer holds; offset: the log's start */
-    MR_LOG_ERROR,      /* something to log and count: text; fatal: this port must be reopened */
+    MR_LOG_TROUBLE,    /* something to log and count: text; fatal: this port must be reopened */
 };
 
 enum mr_commit_outcome {
@@ -56,7 +56,7 @@ struct mr_log_event {
     uint64_t tag;                 /* DELIVERED, COMMITTED: the action's */
     int32_t generation;           /* ASSIGNED: the group's generation, >= 1 */
     enum mr_commit_outcome commit;
-    enum mr_status status;        /* DELIVERED, ERROR */
+    enum mr_status status;        /* DELIVERED, TROUBLE */
     bool lost, fatal;
     struct mr_str text;
 };
