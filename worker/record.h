@@ -6,12 +6,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/status.h"
+#include "worker/fold.h"
 #include "worker/job.h"
-
-enum mr_stream_kind {
-    MR_STREAM_START, MR_STREAM_TOK, MR_STREAM_YIELD,
-    MR_STREAM_DONE, MR_STREAM_FAILED, MR_STREAM_CANCELLED, MR_STREAM_EXPIRED, MR_STREAM_DUPLICATE, MR_STREAM_MOVED, /* terminals */
-};
 
 enum mr_stream_cause { MR_CAUSE_NEW, MR_CAUSE_TAKEOVER, MR_CAUSE_REBALANCE, MR_CAUSE_PRODUCER };
 
@@ -49,7 +45,7 @@ struct mr_timings {
 };
 
 struct mr_stream_record {
-    enum mr_stream_kind kind;
+    enum mr_fold_kind kind;
     struct mr_str job;                /* tenant/id */
     struct mr_src src;
     int64_t epoch;                    /* below 2^53 */
@@ -92,9 +88,9 @@ struct mr_stream_record {
     struct mr_str to_topic;           /* moved */
 };
 
-const char *mr_stream_kind_name(enum mr_stream_kind kind);     /* "start", "tok", ... */
-const char *mr_stream_cause_name(enum mr_stream_cause cause);  /* "new", ... */
-static inline bool mr_stream_kind_terminal(enum mr_stream_kind kind) { return kind >= MR_STREAM_DONE; }
+const char *mr_stream_cause_name(enum mr_stream_cause cause); /* "new", "takeover", ... */
+/* The part that the fold looks at; a view of record. */
+struct mr_fold_record mr_stream_record_fold(const struct mr_stream_record *record);
 
 /* Appends the encoded value to out; false: no memory. The bytes depend on nothing but the arguments. */
 bool mr_stream_record_encode(const struct mr_stream_record *record, enum mr_encoding encoding, struct mr_buf *out);

@@ -44,7 +44,7 @@ extern const struct mr_codec mr_codec_msgpack; /* msgpack.c: integers in their s
 const char *mr_codec_fault_name(enum mr_codec_fault fault); /* "ok", "encoding", ... */
 
 /* RFC 3629: no surrogates, no overlong forms, nothing past U+10FFFF. */
-bool mr_utf8_valid(struct mr_str s);
+bool mr_codec_utf8_valid(struct mr_str s);
 
 /* The canonical form of a tree: JSON with every map's keys in byte order. It does not depend on the encoding that the tree
  * came in, so that its hash names the content. */
