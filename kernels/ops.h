@@ -177,6 +177,7 @@ struct mr_sample_params {
     int32_t rows, vocabulary;
     const struct mr_sample_row *row; /* host, [rows] */
     struct mr_sampled *out;          /* host, [rows]; on CUDA valid after `finish` */
+    float *scratch;                  /* device memory, [rows][vocabulary]: the edited logits; NULL: no row has bias, penalty or mask */
 };
 
 /* log softmax of given ids: out[r] of ids[r] in row r (prompt_logprobs), with the row's likeliest as in mr_sampled. */

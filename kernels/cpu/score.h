@@ -1,0 +1,12 @@
+/* Log probabilities of raw logits on the CPU: natural log softmax over the whole vocabulary, summed in double. */
+#ifndef MR_KERNELS_CPU_SCORE_H
+#define MR_KERNELS_CPU_SCORE_H
+
+#include "kernels/ops.h"
+
+/* out->logprob of out->id (which the caller has set; -1: none, 0), and the n_top likeliest, lowest id first on ties. */
+void mr_cpu_score_row(const float *logits, int32_t vocabulary, int32_t n_top, struct mr_sampled *out);
+
+enum mr_status mr_cpu_score(struct mr_device *device, const struct mr_score_params *params); /* device may be NULL */
+
+#endif
