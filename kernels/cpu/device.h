@@ -1,0 +1,53 @@
+/* The CPU device from inside: what the op files of this folder share. One op, one file; `ops_cpu.c` makes the table.
+ *
+ * A param struct's matrices are f32, row-major. Every op forks at most once, and its threads split outputs, never a sum. */
+#ifndef MR_KERNELS_CPU_DEVICE_H
+#define MR_KERNELS_CPU_DEVICE_H
+
+#include "kernels/ops.h"
+#include "kernels/threads.h"
+
+enum {
+    MR_CPU_HEAD_DIM_MAX = 512,
+    MR_CPU_ROPE_PAIRS_MAX = MR_CPU_HEAD_DIM_MAX / 2,
+};
+
+/* Which code runs; each is its own `path`. */
+enum mr_cpu_isa { MR_CPU_PLAIN, MR_CPU_AVX2 };
+
+/* cos and sin of every row's angles, kept from the first layer of a step for the others. */
+struct mr_rope_cache {
+    float *cos, *sin;        /* [max_tokens][MR_CPU_ROPE_PAIRS_MAX] */
+    const float *frequency;  /* of whom; NULL: of nobody */
+    float magnitude;
+    int32_t pairs;
+};
+
+struct mr_device {
+    struct mr_device_options options;
+    enum mr_cpu_isa isa;
+    struct mr_threads *threads;
+    struct mr_batch batch;   /* of the step in flight */
+    struct mr_rope_cache rope;
+    float *scratch;          /* [n_threads][scratch_floats], 64-byte aligned */
+    size_t scratch_floats;
+};
+
+/* The best this machine has, or less: a test may lower it for the devices opened after. */
+enum mr_cpu_isa mr_cpu_isa_best(void);
+void mr_cpu_isa_limit(enum mr_cpu_isa limit);
+
+static inline float *mr_cpu_scratch(const struct mr_device *device, int thread)
+{
+    return device->scratch + (size_t)thread * device->scratch_floats;
+}
+
+enum mr_status mr_cpu_embed(struct mr_device *device, const struct mr_embed_params *params);
+enum mr_status mr_cpu_norm(struct mr_device *device, const struct mr_norm_params *params);
+enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_params *params);
+enum mr_status mr_cpu_qkv(struct mr_device *device, const struct mr_qkv_params *params);
+enum mr_status mr_cpu_attention(struct mr_device *device, const struct mr_attention_params *params);
+enum mr_status mr_cpu_glu(struct mr_device *device, const struct mr_glu_params *params);
+enum mr_status mr_cpu_gather(struct mr_device *device, const struct mr_gather_params *params);
+
+#endif

@@ -1,0 +1,136 @@
+/* The CPU device: its life, its memory, its table. The ops are in the files beside this one.
+ *
+ * 1. Nothing is allocated after the start: workspace is sized from mr_device_options at open.
+ * 2. `path` names the order of sums: change an order and its number goes up.
+ * Thread: the engine's. */
+#include "kernels/cpu/device.h"
+
+#include "kernels/cpu/sample.h"
+#include "kernels/cpu/score.h"
+#include "kernels/cpu/weight.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum mr_cpu_isa isa_limit = MR_CPU_AVX2;
+
+enum mr_cpu_isa mr_cpu_isa_best(void)
+{
+    return MR_CPU_PLAIN;
+}
+
+void mr_cpu_isa_limit(enum mr_cpu_isa limit)
+{
+    isa_limit = limit;
+}
+
+static void *cpu_alloc(struct mr_device *device, size_t bytes)
+{
+    (void)device;
+    return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+static void cpu_release(struct mr_device *device, void *memory)
+{
+    (void)device;
+    free(memory);
+}
+
+static float *cpu_upload_f32(struct mr_device *device, const float *host, size_t n)
+{
+    float *copy = n > SIZE_MAX / sizeof *host ? NULL : cpu_alloc(device, n * sizeof *host);
+    if (copy)
+        memcpy(copy, host, n * sizeof *host);
+    return copy;
+}
+
+static void cpu_close(struct mr_device *device)
+{
+    if (!device)
+        return;
+    mr_threads_close(device->threads);
+    free(device->scratch);
+    free(device->rope.cos);
+    free(device->rope.sin);
+    free(device);
+}
+
+static enum mr_status cpu_open(const struct mr_device_options *options, struct mr_device **out, struct mr_err *err)
+{
+    if (options->max_tokens < 1 || options->max_seqs < 1 || options->max_row_elements < 1)
+        return mr_err_set(err, MR_ERR_INVALID, "a CPU device for %d tokens of %d sequences", options->max_tokens, options->max_seqs);
+    struct mr_device *device = calloc(1, sizeof *device);
+    if (!device)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for a device");
+    device->options = *options;
+    device->isa = mr_cpu_isa_best() < isa_limit ? mr_cpu_isa_best() : isa_limit;
+    enum mr_status status = mr_threads_open(options->threads, options->pin, &device->threads, err);
+    if (status != MR_OK) {
+        free(device);
+        return status;
+    }
+    size_t n_threads = (size_t)mr_threads_count(device->threads);
+    size_t rope_bytes = (size_t)options->max_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float);
+    device->scratch_floats = (options->max_row_elements + 15) / 16 * 16;
+    device->scratch = cpu_alloc(device, n_threads * device->scratch_floats * sizeof(float));
+    device->rope.cos = cpu_alloc(device, rope_bytes);
+    device->rope.sin = cpu_alloc(device, rope_bytes);
+    if (!device->scratch || !device->rope.cos || !device->rope.sin) {
+        cpu_close(device);
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for the CPU device's workspace");
+    }
+    *out = device;
+    return MR_OK;
+}
+
+static const char *cpu_path(const struct mr_device *device)
+{
+    (void)device;
+    return "cpu-exact-plain-1";
+}
+
+static enum mr_status cpu_begin(struct mr_device *device, const struct mr_batch *batch)
+{
+    const struct mr_device_options *limit = &device->options;
+    if (batch->n_tokens < 1 || batch->n_tokens > limit->max_tokens || batch->n_seqs < 1 || batch->n_seqs > limit->max_seqs ||
+        batch->n_logits < 0 || batch->n_logits > batch->n_tokens)
+        return MR_ERR_LIMIT;
+    device->batch = *batch;
+    device->rope.frequency = NULL;
+    return MR_OK;
+}
+
+static enum mr_status cpu_finish(struct mr_device *device)
+{
+    mr_threads_rest(device->threads);
+    return MR_OK;
+}
+
+const struct mr_ops *mr_ops_cpu(void)
+{
+    static const struct mr_ops ops = {
+        .device_name = "cpu",
+        .act_dtype = MR_F32,
+        .open = cpu_open,
+        .close = cpu_close,
+        .path = cpu_path,
+        .alloc = cpu_alloc,
+        .release = cpu_release,
+        .upload_f32 = cpu_upload_f32,
+        .weight_open = mr_cpu_weight_open,
+        .weight_close = mr_cpu_weight_close,
+        .weight_bytes = mr_cpu_weight_bytes,
+        .begin = cpu_begin,
+        .embed = mr_cpu_embed,
+        .norm = mr_cpu_norm,
+        .matmul = mr_cpu_matmul,
+        .qkv = mr_cpu_qkv,
+        .attention = mr_cpu_attention,
+        .glu = mr_cpu_glu,
+        .gather = mr_cpu_gather,
+        .sample = mr_cpu_sample,
+        .score = mr_cpu_score,
+        .finish = cpu_finish,
+    };
+    return &ops;
+}

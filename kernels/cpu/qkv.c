@@ -1,0 +1,112 @@
+/* What stands between the q, k, v product and attention: bias, per-head norms, rotary positions (Su et al. 2021), the cache write.
+ *
+ * 1. An angle is float32: position times frequency, rounded once, as in the reference (transformers); its cosine and sine are
+ *    taken in double and rounded, once a step, and shared by all layers that use the same frequencies.
+ * 2. A row's result depends on that row alone.
+ * Thread: rows are split over the helpers; the cache rows written are disjoint as slots are. */
+#include "kernels/cpu/device.h"
+
+#include "kernels/quant.h"
+
+#include <math.h>
+
+struct qkv_context {
+    const struct mr_device *device;
+    const struct mr_qkv_params *params;
+};
+
+static void fill_rope_row(void *context, int32_t r, int thread)
+{
+    const struct mr_device *device = context;
+    const struct mr_rope_cache *rope = &device->rope;
+    (void)thread;
+    float *c = rope->cos + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX, *s = rope->sin + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
+    for (int32_t i = 0; i < rope->pairs; i++) {
+        float angle = (float)device->batch.positions[r] * rope->frequency[i];
+        c[i] = (float)cos(angle) * rope->magnitude;
+        s[i] = (float)sin(angle) * rope->magnitude;
+    }
+}
+
+static void fill_rope(struct mr_device *device, const struct mr_qkv_params *p)
+{
+    struct mr_rope_cache *rope = &device->rope;
+    if (p->rope == MR_ROPE_NONE || (rope->frequency == p->rope_frequency && rope->magnitude == p->rope_magnitude &&
+                                    rope->pairs == p->rope_dim / 2))
+        return;
+    rope->frequency = p->rope_frequency;
+    rope->magnitude = p->rope_magnitude;
+    rope->pairs = p->rope_dim / 2;
+    mr_threads_run(device->threads, device->batch.n_tokens, fill_rope_row, device);
+}
+
+static void rotate_head(const struct mr_qkv_params *p, const float *c, const float *s, float *head)
+{
+    int32_t pairs = p->rope_dim / 2;
+    bool half = p->rope == MR_ROPE_HALF;
+    for (int32_t i = 0; i < pairs; i++) {
+        float *a = head + (half ? i : 2 * i), *b = half ? a + pairs : a + 1;
+        float x = *a, y = *b;
+        *a = x * c[i] - y * s[i];
+        *b = x * s[i] + y * c[i];
+    }
+}
+
+static void norm_head(float *head, int32_t n, const float *gain, float epsilon)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        sum += (double)head[i] * head[i];
+    float scale = (float)(1.0 / sqrt(sum / n + epsilon));
+    for (int32_t i = 0; i < n; i++)
+        head[i] = head[i] * scale * gain[i];
+}
+
+static void write_slot(void *cache, enum mr_dtype dtype, int64_t at, const float *from, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (dtype == MR_F32)
+            ((float *)cache)[at + i] = from[i];
+        else
+            ((uint16_t *)cache)[at + i] = mr_f32_to_f16(from[i]);
+    }
+}
+
+static void qkv_row(void *context, int32_t r, int thread)
+{
+    const struct qkv_context *x = context;
+    const struct mr_qkv_params *p = x->params;
+    const struct mr_kv_view *kv = p->kv;
+    (void)thread;
+    int32_t d = kv->head_dim, n_rotated = p->n_heads + kv->n_kv_heads, n_all = n_rotated + kv->n_kv_heads;
+    float *row = (float *)p->qkv + (int64_t)r * n_all * d;
+    const float *c = x->device->rope.cos + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
+    const float *s = x->device->rope.sin + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
+    int32_t slot = x->device->batch.slots[r];
+    int64_t cell = slot / kv->block_tokens * kv->block_stride + slot % kv->block_tokens * kv->token_stride;
+    for (int32_t i = 0; p->bias && i < n_all * d; i++)
+        row[i] += p->bias[i];
+    for (int32_t h = 0; h < n_rotated; h++) {
+        const float *gain = h < p->n_heads ? p->q_gain : p->k_gain;
+        if (gain)
+            norm_head(row + h * d, d, gain, p->norm_epsilon);
+        if (p->rope != MR_ROPE_NONE)
+            rotate_head(p, c, s, row + h * d);
+    }
+    for (int32_t h = 0; h < kv->n_kv_heads; h++) {
+        write_slot(kv->k, kv->k_dtype, cell + h * kv->head_stride, row + (p->n_heads + h) * d, d);
+        write_slot(kv->v, kv->v_dtype, cell + h * kv->head_stride, row + (n_rotated + h) * d, d);
+    }
+}
+
+enum mr_status mr_cpu_qkv(struct mr_device *device, const struct mr_qkv_params *params)
+{
+    struct qkv_context context = {device, params};
+    const struct mr_kv_view *kv = params->kv;
+    bool stored = (kv->k_dtype == MR_F32 || kv->k_dtype == MR_F16) && (kv->v_dtype == MR_F32 || kv->v_dtype == MR_F16);
+    if (!stored || params->rope_dim > kv->head_dim || params->rope_dim % 2 != 0 || kv->head_dim > MR_CPU_HEAD_DIM_MAX)
+        return MR_ERR_UNSUPPORTED;
+    fill_rope(device, params);
+    mr_threads_run(device->threads, device->batch.n_tokens, qkv_row, &context);
+    return MR_OK;
+}
