@@ -13,7 +13,9 @@
 
 enum mr_token_type { MR_TOKEN_NORMAL = 1, MR_TOKEN_UNKNOWN, MR_TOKEN_CONTROL, MR_TOKEN_USER_DEFINED, MR_TOKEN_UNUSED, MR_TOKEN_BYTE }; /* GGUF's numbers */
 
-/* A vocabulary as a model file gives it. All views are borrowed for the call of open only. */
+/* A vocabulary as a model file gives it. All views are borrowed for the call of open only.
+ * synthetic: tokens, types and merges may be NULL. Ids 0 to 255 are the bytes; then, as far as n_tokens goes, the control tokens
+ * <|endoftext|>, <|im_start|>, <|im_end|>; every other id decodes to "<id>", such as "<300>". */
 struct mr_vocabulary {
     struct mr_str model;          /* "gpt2" (byte-level BPE); "synthetic" (one token a byte); others are refused by name */
     struct mr_str pre;            /* pre-tokenizer: "smollm", ... */
@@ -24,6 +26,19 @@ struct mr_vocabulary {
     size_t n_merges;
     int32_t bos, eos, eot;        /* -1: none */
     bool add_bos;
+    const int32_t *ends;          /* [n_ends] further tokens at which generation ends, as the file lists them; NULL: none */
+    size_t n_ends;
+};
+
+enum {
+    MR_TOKENIZER_TOKENS_MAX = 1 << 24,      /* of a vocabulary, and rules of its merge list */
+    MR_TOKENIZER_TEXT_BYTES_MAX = 64 << 20, /* of one encode; a text of one class needs about 40 bytes of memory a byte */
+};
+
+/* A stretch of text: whether control tokens in it are meant. */
+struct mr_chat_span {
+    struct mr_str text;
+    bool special; /* control tokens in text become their ids */
 };
 
 struct mr_tokenizer; /* opaque */
@@ -32,9 +47,14 @@ enum mr_status mr_tokenizer_open(const struct mr_vocabulary *vocabulary, struct 
 void mr_tokenizer_close(struct mr_tokenizer *tokenizer);
 
 /* Appends the ids of text to ids[*n ..capacity). special: control tokens in the text become their ids. No BOS is added.
- * MR_ERR_LIMIT: capacity passed (ids holds what fitted). */
+ * Text that is not UTF-8 is read with one U+FFFD for each maximal invalid subsequence (synthetic: byte by byte, as it is); bytes
+ * that have no token vanish. MR_ERR_LIMIT: capacity passed (ids holds what fitted), or the text is too long. */
 enum mr_status mr_tokenizer_encode(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, int32_t *ids, size_t capacity,
                                    size_t *n, struct mr_err *err);
+/* The same for a text in spans, such as a rendered chat: words and merges run across the spans' edges as if it were one text (the
+ * ids are those that the model was trained on), but a control token counts only where it lies wholly in special spans. */
+enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, const struct mr_chat_span *spans, size_t n_spans, int32_t *ids,
+                                         size_t capacity, size_t *n, struct mr_err *err);
 /* The bytes that id stands for; control tokens: their name. Empty for an id outside the vocabulary. Lives with the tokenizer. */
 struct mr_str mr_tokenizer_piece(const struct mr_tokenizer *tokenizer, int32_t id);
 bool mr_tokenizer_is_control(const struct mr_tokenizer *tokenizer, int32_t id);
