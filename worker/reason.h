@@ -31,6 +31,7 @@ const char *mr_reason_name(enum mr_reason reason);       /* "invalid_encoding", 
 enum mr_reason mr_reason_from_name(const char *name);    /* MR_REASON_NONE: unknown */
 int mr_reason_status(enum mr_reason reason);             /* 400, 403, ... HTTP-like */
 const char *mr_reason_openai_type(enum mr_reason reason);/* "invalid_request_error", ... */
+const char *mr_reason_sentence(enum mr_reason reason);   /* what it means, for people and the manual */
 /* Fills *refusal and returns reason. */
 enum mr_reason mr_refuse(struct mr_refusal *refusal, enum mr_reason reason, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
