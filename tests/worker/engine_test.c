@@ -1,0 +1,485 @@
+#include "tests/test.h"
+#include "tests/worker/fake_forward.h"
+#include "worker/bundle.h"
+
+#include <malloc.h>
+
+/* The engine over a fake model whose logits depend on the cache's content: every job must give the same tokens, text and end
+ * whatever runs beside it, however its prompt is cut, and however often it is preempted or resumed. */
+
+enum { JOBS = 24, PROMPT_MAX = 60, OUTPUT_MAX = 80, EOS = 256, RUNS_MAX = 80, TEXT_MAX = 1024 };
+
+struct job {
+    struct mr_job job;
+    int32_t prompt[PROMPT_MAX], accepted[OUTPUT_MAX], stop_ids[2], bias_ids[2];
+    float bias_values[2];
+    struct mr_str stop[2];
+    int32_t n_accepted;
+    int64_t deadline_ns;
+};
+
+struct outcome {
+    int32_t ids[OUTPUT_MAX], n;
+    size_t text_after[OUTPUT_MAX]; /* bytes of text once token i was told */
+    char text[TEXT_MAX];
+    size_t n_text;
+    float logprob[OUTPUT_MAX];
+    int prompts, ends, n_top;
+    double prompt_sum;
+    enum mr_finish finish;
+    enum mr_reason reason;
+    int32_t n_output;
+};
+
+struct setup {
+    int32_t max_step_tokens, max_seqs, n_blocks, block_tokens, max_logits, max_jobs;
+    unsigned preempt_seed; /* 0: never */
+};
+static const struct setup roomy = {256, 64, 2048, 16, 64, RUNS_MAX, 0};
+
+static uint64_t random_state;
+static uint32_t random_below(uint32_t n) { return (uint32_t)((mr_mix64(++random_state) >> 33) % n); }
+
+static void make_job(struct job *j, unsigned seed)
+{
+    *j = (struct job){0};
+    random_state = seed * 1000003u;
+    int32_t n_prompt = 1 + (int32_t)random_below(PROMPT_MAX);
+    for (int32_t i = 0; i < n_prompt; i++)
+        j->prompt[i] = (int32_t)random_below(EOS);
+    j->job = (struct mr_job){.tier = (enum mr_tier)random_below(3), .prompt_ids = j->prompt, .n_prompt = n_prompt};
+    struct mr_sampling *s = &j->job.sampling;
+    *s = (struct mr_sampling){.top_p = 1, .repetition_penalty = 1, .n_logprobs = -1, .n_prompt_logprobs = -1, .seed = seed};
+    s->max_tokens = 1 + (int32_t)random_below(OUTPUT_MAX);
+    if (seed % 2)
+        s->temperature = 0.5 + 0.25 * random_below(4);
+    if (seed % 3 == 0)
+        s->repetition_penalty = 1.1, s->presence_penalty = 0.3, s->frequency_penalty = 0.2;
+    if (seed % 4 == 0)
+        s->min_tokens = (int32_t)random_below((uint32_t)s->max_tokens + 1);
+    if (seed % 5 < 2) {
+        j->stop[0] = MR_STR("abc");
+        j->stop[1] = MR_STR("\xc3\xa9" "f");
+        s->stop = j->stop;
+        s->n_stop = 2;
+    }
+    if (seed % 7 == 0)
+        s->n_logprobs = (int32_t)random_below(21);
+    if (seed % 7 < 3)
+        s->n_prompt_logprobs = (int32_t)random_below(21);
+    if (seed % 11 == 0)
+        s->ignore_eos = true;
+    if (seed % 13 == 0) {
+        j->stop_ids[0] = 'd';
+        s->stop_ids = j->stop_ids;
+        s->n_stop_ids = 1;
+    }
+    if (seed % 6 == 0) {
+        j->bias_ids[0] = 'a', j->bias_values[0] = -100;
+        j->bias_ids[1] = 'z', j->bias_values[1] = 12.5f;
+        s->bias_ids = j->bias_ids;
+        s->bias_values = j->bias_values;
+        s->n_bias = 2;
+    }
+}
+
+static struct mr_engine *open_engine(const struct setup *setup, struct fake_forward *f)
+{
+    static struct mr_bundle bundle;
+    if (!bundle.tokenizer) {
+        struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = FAKE_VOCABULARY, .bos = -1, .eos = EOS, .eot = -1};
+        struct mr_err err;
+        if (mr_tokenizer_open(&vocabulary, &bundle.tokenizer, &err) != MR_OK) {
+            printf("%s\n", err.text);
+            exit(1);
+        }
+    }
+    struct mr_engine_options options = {
+        .sched = {.n_blocks = setup->n_blocks, .block_tokens = setup->block_tokens, .max_seqs = setup->max_seqs,
+                  .max_step_tokens = setup->max_step_tokens, .max_jobs = setup->max_jobs, .max_tenants = 4, .max_context = 512,
+                  .chunk_quantum = 1},
+        .forward = fake_forward_port(f),
+        .bundle = &bundle,
+        .max_logits = setup->max_logits,
+    };
+    struct mr_engine *e = NULL;
+    struct mr_err err;
+    if (mr_engine_open(&options, &e, &err) != MR_OK)
+        printf("%s\n", err.text);
+    return e;
+}
+
+static void take_event(const struct mr_engine_event *event, struct outcome *o)
+{
+    if (event->kind == MR_ENGINE_PROMPT) {
+        EXPECT_EQ(o->n, 0);
+        o->prompts++;
+        for (int32_t i = 1; i < event->n_tokens; i++) {
+            o->prompt_sum += event->logprobs[i].logprob * (i + 1);
+            o->n_top += event->logprobs[i].n_top;
+        }
+        return;
+    }
+    EXPECT_EQ(o->ends, 0);
+    memcpy(o->text + o->n_text, event->text.p, event->text.n);
+    o->n_text += event->text.n;
+    if (event->kind == MR_ENGINE_END) {
+        o->ends++;
+        o->finish = event->finish;
+        o->reason = event->reason;
+        o->n_output = event->n_output;
+        return;
+    }
+    for (int32_t i = 0; i < event->n_tokens; i++) {
+        o->logprob[o->n] = event->logprobs ? event->logprobs[i].logprob : 0;
+        o->text_after[o->n] = o->n_text;
+        o->ids[o->n++] = event->ids[i];
+    }
+}
+
+/* Runs jobs[0 .. n) together, run i named 100 + i. */
+static void run_jobs(const struct setup *setup, struct job *jobs, int n, struct outcome *outcomes)
+{
+    struct fake_forward *f = fake_forward_open(setup->block_tokens, EOS);
+    struct mr_engine *e = open_engine(setup, f);
+    struct mr_manual_clock time = {.monotonic_ns = 1};
+    struct mr_clock clock = mr_clock_manual(&time);
+    memset(outcomes, 0, (size_t)n * sizeof *outcomes);
+    for (int i = 0; i < n; i++) {
+        struct mr_engine_run run = {.run = 100 + (uint64_t)i, .job = &jobs[i].job, .accepted = jobs[i].accepted,
+                                    .n_accepted = jobs[i].n_accepted, .arrival_ns = i + 1, .deadline_ns = jobs[i].deadline_ns};
+        struct mr_err err = {0};
+        EXPECT_EQ(mr_engine_submit(e, &run, 1, &err), MR_OK);
+    }
+    const struct mr_engine_event *events;
+    int32_t n_events;
+    enum mr_status status;
+    random_state = setup->preempt_seed;
+    for (; mr_engine_step(e, &clock, &events, &n_events, &status); time.monotonic_ns += 1000) {
+        EXPECT_EQ(status, MR_OK);
+        for (int32_t i = 0; i < n_events; i++)
+            take_event(&events[i], &outcomes[events[i].run - 100]);
+        if (setup->preempt_seed && random_below(4) == 0)
+            mr_engine_preempt(e, 100 + random_below((uint32_t)n));
+    }
+    EXPECT(f->most_tokens <= setup->max_step_tokens && f->most_logits <= setup->max_logits);
+    struct mr_engine_stats stats;
+    mr_engine_stats(e, &stats);
+    EXPECT_EQ(stats.sched.blocks_used, 0);
+    mr_engine_close(e);
+    free(f);
+}
+
+static bool same(const struct outcome *a, const struct outcome *b)
+{
+    return a->n == b->n && memcmp(a->ids, b->ids, (size_t)a->n * sizeof *a->ids) == 0 && a->n_text == b->n_text &&
+           memcmp(a->text, b->text, a->n_text) == 0 && memcmp(a->text_after, b->text_after, (size_t)a->n * sizeof *a->text_after) == 0 &&
+           memcmp(a->logprob, b->logprob, (size_t)a->n * sizeof *a->logprob) == 0 && a->prompts == b->prompts && a->ends == 1 &&
+           b->ends == 1 && a->prompt_sum == b->prompt_sum && a->n_top == b->n_top && a->finish == b->finish && a->n_output == b->n_output;
+}
+
+static struct job jobs[RUNS_MAX];
+static struct outcome alone[RUNS_MAX], got[RUNS_MAX];
+
+static void run_alone(int n)
+{
+    for (int i = 0; i < n; i++) {
+        make_job(&jobs[i], (unsigned)i + 1);
+        run_jobs(&roomy, &jobs[i], 1, &alone[i]);
+    }
+}
+
+TEST(company_chunks_and_preemption_change_nothing)
+{
+    static const struct setup setups[] = {
+        {256, 64, 2048, 16, 64, RUNS_MAX, 0}, {1, 1, 2048, 16, 1, RUNS_MAX, 0},  {7, 5, 2048, 3, 2, RUNS_MAX, 0},
+        {64, 64, 60, 4, 64, RUNS_MAX, 0},     {33, 9, 40, 4, 3, RUNS_MAX, 0},    {64, 16, 2048, 16, 5, RUNS_MAX, 1},
+        {16, 8, 50, 5, 8, RUNS_MAX, 2},       {100, 64, 80, 2, 64, RUNS_MAX, 3},
+    };
+    run_alone(JOBS);
+    int stops = 0, lengths = 0;
+    for (int i = 0; i < JOBS; i++) {
+        EXPECT_EQ(alone[i].ends, 1);
+        EXPECT_EQ(alone[i].n, alone[i].n_output);
+        EXPECT_EQ(alone[i].prompts, jobs[i].job.sampling.n_prompt_logprobs >= 0);
+        stops += alone[i].finish == MR_FINISH_STOP;
+        lengths += alone[i].finish == MR_FINISH_LENGTH;
+    }
+    EXPECT(stops >= 5 && lengths >= 5);
+    for (size_t k = 0; k < sizeof setups / sizeof *setups; k++) {
+        run_jobs(&setups[k], jobs, JOBS, got);
+        for (int i = 0; i < JOBS; i++)
+            if (!same(&alone[i], &got[i]))
+                EXPECT(!"same as alone"), printf("  setup %zu job %d: %d tokens, alone %d\n", k, i, got[i].n, alone[i].n);
+    }
+}
+
+/* The tail of a run behind its first k tokens is what the resumed run gives. */
+TEST(resumed_from_every_prefix)
+{
+    run_alone(JOBS);
+    for (int i = 0; i < JOBS; i++) {
+        const struct outcome *whole = &alone[i];
+        struct job resumed[RUNS_MAX];
+        int n = whole->n + 1;
+        REQUIRE(n <= RUNS_MAX);
+        for (int k = 0; k < n; k++) {
+            make_job(&resumed[k], (unsigned)i + 1);
+            memcpy(resumed[k].accepted, whole->ids, (size_t)k * sizeof *whole->ids);
+            resumed[k].n_accepted = k;
+        }
+        struct setup setup = {64, 16, 400, 4, 8, RUNS_MAX, (unsigned)i + 1};
+        run_jobs(&setup, resumed, n, got);
+        for (int k = 0; k < n; k++) {
+            size_t before = k ? whole->text_after[k - 1] : 0;
+            EXPECT_EQ(got[k].n, whole->n - k);
+            EXPECT(memcmp(got[k].ids, whole->ids + k, (size_t)(whole->n - k) * sizeof *whole->ids) == 0);
+            EXPECT_EQ(got[k].n_text, whole->n_text - before);
+            EXPECT(memcmp(got[k].text, whole->text + before, got[k].n_text) == 0);
+            EXPECT_EQ(got[k].finish, whole->finish);
+            EXPECT_EQ(got[k].n_output, whole->n_output);
+            EXPECT_EQ(got[k].prompts, whole->prompts);
+        }
+    }
+}
+
+static struct job plain(int32_t n_prompt, int32_t max_tokens)
+{
+    struct job j;
+    make_job(&j, 2);
+    j.job.sampling = (struct mr_sampling){.top_p = 1, .repetition_penalty = 1, .n_logprobs = -1, .n_prompt_logprobs = -1,
+                                          .max_tokens = max_tokens};
+    j.job.n_prompt = n_prompt;
+    return j;
+}
+
+TEST(ends)
+{
+    struct job j;
+    struct outcome free_run, o;
+    int eos = 0;
+    for (int32_t n_prompt = 5; n_prompt < PROMPT_MAX && (eos < 3 || eos > 50); n_prompt++) { /* a prompt that meets the end on its way */
+        j = plain(n_prompt, 60);
+        j.job.prompt_ids = j.prompt;
+        j.job.sampling.ignore_eos = true;
+        run_jobs(&roomy, &j, 1, &free_run);
+        EXPECT_EQ(free_run.n, 60);
+        EXPECT_EQ(free_run.finish, MR_FINISH_LENGTH);
+        for (eos = 0; eos < free_run.n && free_run.ids[eos] != EOS; eos++)
+            ;
+    }
+    REQUIRE(eos >= 3 && eos <= 50);
+
+    j.job.sampling.ignore_eos = false; /* ends there; the end token counts and has no text */
+    run_jobs(&roomy, &j, 1, &o);
+    EXPECT_EQ(o.n, eos + 1);
+    EXPECT_EQ(o.finish, MR_FINISH_STOP);
+    EXPECT(memcmp(o.ids, free_run.ids, (size_t)o.n * sizeof *o.ids) == 0);
+
+    j.job.sampling.min_tokens = eos + 1; /* not before */
+    run_jobs(&roomy, &j, 1, &o);
+    EXPECT(o.n > eos + 1);
+    EXPECT(o.ids[eos] != EOS);
+
+    j.job.sampling.min_tokens = 0;
+    j.stop_ids[0] = free_run.ids[2];
+    j.job.sampling.stop_ids = j.stop_ids;
+    j.job.sampling.n_stop_ids = 1;
+    run_jobs(&roomy, &j, 1, &o);
+    int first = 0;
+    while (free_run.ids[first] != j.stop_ids[0])
+        first++;
+    EXPECT_EQ(o.n, first + 1);
+    EXPECT_EQ(o.finish, MR_FINISH_STOP);
+
+    j.job.sampling.n_stop_ids = 0;
+    j.job.sampling.max_tokens = 0; /* a prompt to score, nothing to say */
+    j.job.sampling.n_prompt_logprobs = 1;
+    run_jobs(&roomy, &j, 1, &o);
+    EXPECT_EQ(o.n, 0);
+    EXPECT_EQ(o.prompts, 1);
+    EXPECT_EQ(o.finish, MR_FINISH_LENGTH);
+}
+
+/* The text of a run with a stop string is that of the free run up to the string; tokens up to the one that completed it count. */
+TEST(stop_string_over_token_edges)
+{
+    struct job j = plain(5, 60);
+    struct outcome free_run, o;
+    j.job.prompt_ids = j.prompt;
+    j.job.sampling.ignore_eos = true;
+    run_jobs(&roomy, &j, 1, &free_run);
+    char text[TEXT_MAX + 1] = {0};
+    memcpy(text, free_run.text, free_run.n_text);
+    for (size_t at = 3; at + 4 < 30; at++) {
+        j.stop[0] = (struct mr_str){text + at, 4};
+        j.job.sampling.stop = j.stop;
+        j.job.sampling.n_stop = 1;
+        run_jobs(&roomy, &j, 1, &o);
+        char needle[5] = {0};
+        memcpy(needle, text + at, 4);
+        size_t found = (size_t)(strstr(text, needle) - text);
+        EXPECT_EQ(o.finish, MR_FINISH_STOP);
+        EXPECT_EQ(o.n_text, found);
+        EXPECT(memcmp(o.text, text, found) == 0);
+        EXPECT(o.n < free_run.n && free_run.text_after[o.n - 1] >= found + 4 && free_run.text_after[o.n - 2] < found + 4);
+    }
+}
+
+TEST(prompt_scores_in_bounded_rows)
+{
+    struct job j = plain(50, 3);
+    struct outcome wide, narrow;
+    j.job.prompt_ids = j.prompt;
+    j.job.sampling.n_prompt_logprobs = 5;
+    run_jobs(&roomy, &j, 1, &wide);
+    EXPECT_EQ(wide.prompts, 1);
+    EXPECT_EQ(wide.n_top, 49 * 5);
+    for (int32_t rows = 1; rows < 9; rows++) {
+        struct setup setup = {64, 4, 2048, 16, rows, 8, rows > 4 ? (unsigned)rows : 0};
+        run_jobs(&setup, &j, 1, &narrow);
+        EXPECT(same(&wide, &narrow));
+    }
+}
+
+struct rig {
+    struct fake_forward *f;
+    struct mr_engine *e;
+    struct mr_manual_clock time;
+    struct mr_clock clock;
+    struct outcome o[RUNS_MAX];
+    enum mr_status status;
+};
+
+static struct rig *rig_open(const struct setup *setup)
+{
+    static struct rig rig;
+    memset(&rig, 0, sizeof rig);
+    rig.f = fake_forward_open(setup->block_tokens, -1);
+    rig.e = open_engine(setup, rig.f);
+    rig.time.monotonic_ns = 1;
+    rig.clock = mr_clock_manual(&rig.time);
+    return &rig;
+}
+
+static void rig_close(struct rig *rig)
+{
+    mr_engine_close(rig->e);
+    free(rig->f);
+}
+
+static bool rig_step(struct rig *rig)
+{
+    const struct mr_engine_event *events;
+    int32_t n_events;
+    bool busy = mr_engine_step(rig->e, &rig->clock, &events, &n_events, &rig->status);
+    for (int32_t i = 0; i < n_events; i++)
+        take_event(&events[i], &rig->o[events[i].run]);
+    rig->time.monotonic_ns += 1000;
+    return busy;
+}
+
+static enum mr_status rig_submit(struct rig *rig, uint64_t name, struct job *j, int64_t deadline_ns)
+{
+    j->job.prompt_ids = j->prompt;
+    struct mr_engine_run run = {.run = name, .job = &j->job, .arrival_ns = 1, .deadline_ns = deadline_ns};
+    return mr_engine_submit(rig->e, &run, 1, NULL);
+}
+
+TEST(cancel_drop_expire)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 2, 2048, 16, 64, 8, 0});
+    struct job j[5];
+    for (int i = 0; i < 5; i++) {
+        j[i] = plain(4, 50);
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], i == 3 ? 4500 : i == 1 ? 6500 : 0), MR_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        EXPECT(rig_step(rig));
+    EXPECT_EQ(rig->o[0].n, 3); /* 0 and 1 are resident, the rest wait */
+    EXPECT_EQ(rig->o[2].n, 0);
+    EXPECT(mr_engine_cancel(rig->e, 0));
+    EXPECT(mr_engine_cancel(rig->e, 0)); /* owed once */
+    EXPECT(mr_engine_drop(rig->e, 4));
+    EXPECT(!mr_engine_drop(rig->e, 4));
+    EXPECT(!mr_engine_cancel(rig->e, 77));
+    EXPECT(rig_step(rig));
+    EXPECT_EQ(rig->o[0].ends, 1);
+    EXPECT_EQ(rig->o[0].finish, MR_FINISH_CANCELLED);
+    EXPECT_EQ(rig->o[0].n_output, 3);
+    EXPECT_EQ(rig->o[2].n, 1); /* took its place in the same step */
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig->o[1].finish, MR_FINISH_EXPIRED);
+    EXPECT_EQ(rig->o[1].reason, MR_REASON_DEADLINE_PASSED);
+    EXPECT(rig->o[1].n_output > 0 && rig->o[1].n_output < 50);
+    EXPECT_EQ(rig->o[3].finish, MR_FINISH_EXPIRED);
+    EXPECT_EQ(rig->o[3].n_output, 0);
+    EXPECT_EQ(rig->o[2].finish, MR_FINISH_LENGTH);
+    EXPECT_EQ(rig->o[4].ends, 0);
+    rig_close(rig);
+}
+
+TEST(device_failure_ends_the_step_runs_only)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0});
+    struct job j[2] = {plain(4, 5), plain(4, 5)};
+    EXPECT_EQ(rig_submit(rig, 0, &j[0], 0), MR_OK);
+    EXPECT_EQ(rig_submit(rig, 1, &j[1], 0), MR_OK);
+    rig->f->fail_in = 3;
+    EXPECT(rig_step(rig) && rig_step(rig) && rig->status == MR_OK);
+    EXPECT(rig_step(rig));
+    EXPECT_EQ(rig->status, MR_ERR_IO);
+    EXPECT_EQ(rig->o[0].finish, MR_FINISH_FAILED);
+    EXPECT_EQ(rig->o[0].reason, MR_REASON_DEVICE_FAILED);
+    EXPECT_EQ(rig->o[0].n_output, 2);
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig->o[1].finish, MR_FINISH_LENGTH);
+    rig_close(rig);
+}
+
+TEST(limits)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 2, 8, 16, 64, 3, 0});
+    struct job j[4] = {plain(4, 5), plain(4, 5), plain(4, 5), plain(4, 5)}, fits = plain(50, 78), long_one = plain(50, 79);
+    EXPECT_EQ(rig_submit(rig, 9, &long_one, 0), MR_ERR_INVALID); /* 129 tokens in 8 blocks of 16 */
+    for (int i = 0; i < 3; i++)
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+    EXPECT_EQ(rig_submit(rig, 3, &j[3], 0), MR_ERR_LIMIT);
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig_submit(rig, 8, &fits, 0), MR_OK);
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig->o[8].n, 78);
+    struct mr_engine_run behind = {.run = 5, .job = &j[0].job, .accepted = (int32_t[]){1, 2, 3, 4, 5, 6}, .n_accepted = 6};
+    EXPECT_EQ(mr_engine_submit(rig->e, &behind, 1, NULL), MR_ERR_INVALID); /* more than max_tokens */
+    rig_close(rig);
+}
+
+TEST(steps_allocate_nothing)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    printf("skipped: the sanitizer owns malloc\n");
+#else
+    struct rig *rig = rig_open(&(struct setup){64, 16, 2048, 16, 64, 16, 0});
+    struct job j[8];
+    for (int i = 0; i < 8; i++) {
+        make_job(&j[i], (unsigned)i + 30);
+        j[i].job.sampling.max_tokens = 60;
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+    }
+    rig_step(rig);
+    size_t before = mallinfo2().uordblks;
+    int steps = 0;
+    for (; steps < 40; steps++)
+        rig_step(rig);
+    EXPECT(mallinfo2().uordblks <= before); /* runs that end give back theirs */
+    rig_close(rig);
+#endif
+}
+
+TEST_MAIN(TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(ends),
+          TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_drop_expire),
+          TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))
