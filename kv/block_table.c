@@ -7,7 +7,7 @@ bool mr_block_table_reserve(struct mr_block_table *table, struct mr_block_pool *
     int32_t wanted = mr_blocks_for(tokens, block_tokens);
     if (wanted <= table->n_blocks)
         return true;
-    if (wanted > table->capacity || wanted - table->n_blocks > pool->n_free)
+    if (wanted > table->capacity || wanted - table->n_blocks > mr_block_pool_available(pool))
         return false;
     while (table->n_blocks < wanted)
         table->blocks[table->n_blocks++] = mr_block_pool_take(pool);

@@ -279,14 +279,14 @@ static int32_t plan_resident(struct mr_sched *s, int32_t at, int32_t budget)
 static bool plan_admit(struct mr_sched *s, int32_t j)
 {
     struct job *job = &s->jobs[j];
-    int32_t need = mr_blocks_for(job->known, s->config.block_tokens), have = s->pool.n_free, slots = s->n_slots;
+    int32_t need = mr_blocks_for(job->known, s->config.block_tokens), have = mr_block_pool_available(&s->pool), slots = s->n_slots;
     for (int32_t i = s->n_resident - 1; i >= 0 && s->jobs[s->resident[i]].in.tier > job->in.tier; i--) {
         have += s->jobs[s->resident[i]].table.n_blocks;
         slots++;
     }
     if (have < need || slots == 0)
         return false;
-    while (s->pool.n_free < need || s->n_slots == 0)
+    while (mr_block_pool_available(&s->pool) < need || s->n_slots == 0)
         plan_preempt(s, s->resident[s->n_resident - 1]);
     waiting_remove(s, j);
     resident_insert(s, j);

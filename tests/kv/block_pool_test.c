@@ -67,6 +67,8 @@ TEST(random_operations_keep_the_accounts)
             } else {
                 held[n_held++] = block;
                 references[block]++;
+                if (rand_r(&seed) % 2)
+                    mr_block_pool_name(&pool, block, 1 + (uint64_t)rand_r(&seed) % 50);
             }
         }
         for (int b = 0; b < N && i % 100 == 0; b++)
@@ -75,9 +77,37 @@ TEST(random_operations_keep_the_accounts)
     }
     while (n_held)
         mr_block_pool_release(&pool, held[--n_held]);
-    EXPECT_EQ(pool.n_free, N);
+    EXPECT_EQ(mr_block_pool_available(&pool), N);
+    mr_block_pool_close(&pool);
+}
+
+TEST(named_blocks_are_found_until_they_are_needed)
+{
+    struct mr_block_pool pool;
+    REQUIRE(mr_block_pool_open(&pool, 3, NULL) == MR_OK);
+    int32_t a = mr_block_pool_take(&pool), b = mr_block_pool_take(&pool);
+    mr_block_pool_name(&pool, a, 11);
+    mr_block_pool_name(&pool, b, 11); /* taken: the first stays */
+    EXPECT_EQ(mr_block_pool_find(&pool, 11), a);
+    mr_block_pool_name(&pool, b, 12);
+    mr_block_pool_release(&pool, b); /* a sequence gives back its last block first */
+    mr_block_pool_release(&pool, a);
+    EXPECT_EQ(pool.n_idle, 2);
+    EXPECT_EQ(mr_block_pool_available(&pool), 3);
+    mr_block_pool_share(&pool, a);
+    EXPECT_EQ(pool.n_idle, 1);
+    mr_block_pool_release(&pool, a);
+    EXPECT_EQ(mr_block_pool_take(&pool), 2);
+    EXPECT_EQ(mr_block_pool_take(&pool), b); /* idle longest */
+    EXPECT_EQ(mr_block_pool_find(&pool, 12), -1);
+    EXPECT_EQ(mr_block_pool_find(&pool, 11), a);
+    mr_block_pool_check(&pool);
+    EXPECT_EQ(mr_block_pool_take(&pool), a);
+    EXPECT_EQ(mr_block_pool_find(&pool, 11), -1);
+    EXPECT_EQ(mr_block_pool_take(&pool), -1);
+    mr_block_pool_check(&pool);
     mr_block_pool_close(&pool);
 }
 
 TEST_MAIN(TEST_CASE(takes_each_block_once), TEST_CASE(shared_blocks_stay_until_the_last_release), TEST_CASE(refuses_an_empty_pool),
-          TEST_CASE(random_operations_keep_the_accounts))
+          TEST_CASE(random_operations_keep_the_accounts), TEST_CASE(named_blocks_are_found_until_they_are_needed))
