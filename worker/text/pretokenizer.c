@@ -1,6 +1,7 @@
 #include "worker/text/pretokenizer.h"
 
 #include "base/check.h"
+#include "worker/text/nfc.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,13 +27,13 @@
 
 static const struct pre {
     const char *name, *expression;
-    bool whole_first;
+    bool whole_first, composes;
 } pres[] = {
-    {"default", GPT2, false},
-    {"gpt-2", GPT2, false},
-    {"smollm", SMOLLM, false},
-    {"llama-bpe", CL100K("{1,3}"), true},
-    {"qwen2", CL100K(""), false},
+    {"default", GPT2, false, false},
+    {"gpt-2", GPT2, false, false},
+    {"smollm", SMOLLM, false, false},
+    {"llama-bpe", CL100K("{1,3}"), true, false},
+    {"qwen2", CL100K(""), false, true},
 };
 
 /* Steps that matching one text may take beyond STEPS_PER_BYTE for each of its bytes; depth needs no stack (PCRE2's
@@ -75,7 +76,8 @@ enum mr_status mr_pretokenizer_open(struct mr_str name, struct mr_pretokenizer *
     pretokenizer->jit = pcre2_jit_compile(pretokenizer->code, PCRE2_JIT_COMPLETE) == 0;
     char unicode[64] = "";
     pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, unicode);
-    int n = snprintf(pretokenizer->fingerprint, sizeof pretokenizer->fingerprint, "%s %d unicode %s", pre->expression, pre->whole_first, unicode);
+    int n = snprintf(pretokenizer->fingerprint, sizeof pretokenizer->fingerprint, "%s %d unicode %s composes %s", pre->expression,
+                     pre->whole_first, unicode, pre->composes ? mr_nfc_unicode_version() : "no");
     CHECK(n > 0 && (size_t)n < sizeof pretokenizer->fingerprint);
     *out = pretokenizer;
     return MR_OK;
@@ -92,6 +94,11 @@ void mr_pretokenizer_close(struct mr_pretokenizer *pretokenizer)
 bool mr_pretokenizer_whole_first(const struct mr_pretokenizer *pretokenizer)
 {
     return pretokenizer->pre->whole_first;
+}
+
+bool mr_pretokenizer_composes(const struct mr_pretokenizer *pretokenizer)
+{
+    return pretokenizer->pre->composes;
 }
 
 const char *mr_pretokenizer_fingerprint(const struct mr_pretokenizer *pretokenizer)

@@ -17,6 +17,8 @@ void mr_pretokenizer_close(struct mr_pretokenizer *pretokenizer); /* NULL is fin
 
 /* Whether a piece that is a token as a whole is taken as it is, without merging. */
 bool mr_pretokenizer_whole_first(const struct mr_pretokenizer *pretokenizer);
+/* Whether the text is brought into normalization form C first. */
+bool mr_pretokenizer_composes(const struct mr_pretokenizer *pretokenizer);
 /* Everything that shapes the pieces, for the digest: the expression and the version of Unicode behind its properties. */
 const char *mr_pretokenizer_fingerprint(const struct mr_pretokenizer *pretokenizer);
 

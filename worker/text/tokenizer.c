@@ -20,6 +20,7 @@
 #include "worker/text/alphabet.h"
 #include "worker/text/bpe.h"
 #include "worker/text/marker.h"
+#include "worker/text/nfc.h"
 #include "worker/text/pretokenizer.h"
 #include "worker/text/utf8.h"
 
@@ -319,6 +320,7 @@ struct encoding {
     const struct mr_tokenizer *tokenizer;
     struct mr_pretokenizer_scan scan;
     struct mr_bpe_scratch scratch;
+    struct mr_buf composed;
     int32_t *ids;    /* [capacity], n of them filled */
     size_t capacity, n;
     struct mr_err *err;
@@ -370,6 +372,13 @@ static enum mr_status add_plain(struct encoding *encoding, struct mr_str text)
         return MR_OK;
     if (encoding->tokenizer->synthetic)
         return add_bytes(encoding, text);
+    if (mr_pretokenizer_composes(encoding->tokenizer->pretokenizer)) {
+        mr_buf_clear(&encoding->composed);
+        mr_nfc_add(text, &encoding->composed);
+        if (encoding->composed.failed)
+            return no_memory(encoding->err);
+        text = mr_buf_view(&encoding->composed);
+    }
     enum mr_status status = mr_pretokenizer_begin(encoding->tokenizer->pretokenizer, text, &encoding->scan, encoding->err);
     while (status == MR_OK) {
         struct mr_str piece;
@@ -437,6 +446,7 @@ enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, c
     *n = encoding.n;
     mr_pretokenizer_end(&encoding.scan);
     mr_bpe_scratch_fini(&encoding.scratch);
+    mr_buf_fini(&encoding.composed);
     mr_buf_fini(&joined);
     free(ends);
     return status;
