@@ -1,0 +1,159 @@
+/* Matrix products through cuBLASLt: out[rows][n] = in[rows][k] weight[n][k]^T (+ bias), bf16 in, f32 sums, bf16 or f32 out.
+ *
+ * cuBLASLt counts columns first, so the product is written as out^T = weight in^T: A = weight (transposed), B = in.
+ * One algorithm a (n, k, rows, out) is chosen by the library's heuristic, timed among CANDIDATES when `tune` runs before serving,
+ * and kept in a small table; a lookup miss while serving takes the heuristic's first. Thread: the engine's. */
+#include "kernels/cuda/device.cuh"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CACHE_MAX = 4096, CANDIDATES = 8, WORKSPACE_BYTES = 64 << 20 };
+
+struct gemm_choice {
+    int64_t n, k;
+    int32_t rows;
+    bool out_f32, bias;
+    cublasLtMatmulDesc_t op;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
+struct cuda_gemm_cache {
+    int n;
+    struct gemm_choice choice[CACHE_MAX];
+};
+
+enum mr_status cuda_gemm_open(struct mr_device *device, struct mr_err *err)
+{
+    device->gemms = (struct cuda_gemm_cache *)calloc(1, sizeof *device->gemms);
+    if (!device->gemms)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for the table of matrix products");
+    if (cublasLtCreate(&device->lt) != CUBLAS_STATUS_SUCCESS)
+        return mr_err_set(err, MR_ERR_IO, "cublasLtCreate failed");
+    device->lt_workspace_bytes = WORKSPACE_BYTES;
+    CUDA_TRY(cudaMalloc(&device->lt_workspace, device->lt_workspace_bytes));
+    return MR_OK;
+}
+
+static void choice_close(struct gemm_choice *c)
+{
+    cublasLtMatmulDescDestroy(c->op);
+    cublasLtMatrixLayoutDestroy(c->a);
+    cublasLtMatrixLayoutDestroy(c->b);
+    cublasLtMatrixLayoutDestroy(c->c);
+}
+
+void cuda_gemm_close(struct mr_device *device)
+{
+    for (int i = 0; device->gemms && i < device->gemms->n; i++)
+        choice_close(&device->gemms->choice[i]);
+    free(device->gemms);
+    cudaFree(device->lt_workspace);
+    if (device->lt)
+        cublasLtDestroy(device->lt);
+}
+
+static bool describe(struct gemm_choice *c)
+{
+    cublasOperation_t transposed = CUBLAS_OP_T;
+    cudaDataType_t out = c->out_f32 ? CUDA_R_32F : CUDA_R_16BF;
+    bool ok = cublasLtMatmulDescCreate(&c->op, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) == CUBLAS_STATUS_SUCCESS;
+    if (c->bias) {
+        cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        cudaDataType_t bias = CUDA_R_32F;
+        ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+        ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
+    }
+    ok = ok && cublasLtMatrixLayoutCreate(&c->a, CUDA_R_16BF, (uint64_t)c->k, (uint64_t)c->n, c->k) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatrixLayoutCreate(&c->b, CUDA_R_16BF, (uint64_t)c->k, (uint64_t)c->rows, c->k) == CUBLAS_STATUS_SUCCESS;
+    return ok && cublasLtMatrixLayoutCreate(&c->c, out, (uint64_t)c->n, (uint64_t)c->rows, c->n) == CUBLAS_STATUS_SUCCESS;
+}
+
+static int candidates(struct mr_device *device, const struct gemm_choice *c, cublasLtMatmulHeuristicResult_t *results, int most)
+{
+    cublasLtMatmulPreference_t preference;
+    int n = 0;
+    if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS)
+        return 0;
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &device->lt_workspace_bytes, sizeof device->lt_workspace_bytes);
+    if (cublasLtMatmulAlgoGetHeuristic(device->lt, c->op, c->a, c->b, c->c, c->c, preference, most, results, &n) != CUBLAS_STATUS_SUCCESS)
+        n = 0;
+    cublasLtMatmulPreferenceDestroy(preference);
+    return n;
+}
+
+static bool run(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, const struct mr_matmul_params *p)
+{
+    const float one = 1, zero = 0;
+    if (c->bias)
+        cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
+    return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, p->in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm, device->lt_workspace,
+                          device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
+}
+
+/* The fastest of the library's candidates, the median-free way: each is run twice and the second run is timed. */
+static int fastest(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n,
+                   const struct mr_matmul_params *p)
+{
+    cudaEvent_t start, stop;
+    float best_ms = 0;
+    int best = 0;
+    cudaEventCreate(&start);
+    cudaEventCreate(&stop);
+    for (int i = 0; i < n; i++) {
+        float ms = 0;
+        if (!run(device, c, &results[i].algo, p))
+            continue;
+        cudaEventRecord(start, device->stream);
+        for (int repeat = 0; repeat < 3; repeat++)
+            run(device, c, &results[i].algo, p);
+        cudaEventRecord(stop, device->stream);
+        cudaEventSynchronize(stop);
+        cudaEventElapsedTime(&ms, start, stop);
+        if (best_ms == 0 || ms < best_ms)
+            best_ms = ms, best = i;
+    }
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    return best;
+}
+
+static struct gemm_choice *choose(struct mr_device *device, const struct mr_matmul_params *p)
+{
+    struct cuda_gemm_cache *cache = device->gemms;
+    for (int i = 0; i < cache->n; i++) {
+        struct gemm_choice *c = &cache->choice[i];
+        if (c->rows == p->rows && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 && c->bias == (p->bias != NULL))
+            return c;
+    }
+    if (cache->n == CACHE_MAX) { /* ragged prefill sizes: forget, the heuristic is cheap */
+        for (int i = 0; i < cache->n; i++)
+            choice_close(&cache->choice[i]);
+        cache->n = 0;
+    }
+    struct gemm_choice *c = &cache->choice[cache->n];
+    memset(c, 0, sizeof *c);
+    c->n = p->weight->rows, c->k = p->weight->k, c->rows = p->rows, c->out_f32 = p->out_f32, c->bias = p->bias != NULL;
+    cublasLtMatmulHeuristicResult_t results[CANDIDATES];
+    int n = describe(c) ? candidates(device, c, results, device->tuning ? CANDIDATES : 1) : 0;
+    if (n == 0) {
+        choice_close(c);
+        return NULL;
+    }
+    c->algorithm = results[device->tuning ? fastest(device, c, results, n, p) : 0].algo;
+    cache->n++;
+    return c;
+}
+
+enum mr_status cuda_matmul(struct mr_device *device, const struct mr_matmul_params *p)
+{
+    if (p->rows == 0)
+        return MR_OK;
+    enum mr_status status = cuda_gemv(device, p);
+    if (status != MR_ERR_UNSUPPORTED)
+        return status;
+    struct gemm_choice *c = choose(device, p);
+    return !c ? MR_ERR_UNSUPPORTED : run(device, c, &c->algorithm, p) ? MR_OK : MR_ERR_IO;
+}

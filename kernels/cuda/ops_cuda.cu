@@ -1,0 +1,106 @@
+/* The CUDA device: one card, one stream, everything allocated before the first step; and its ops table.
+ * wgmma and TMA code is built for sm_90a alone, so another card is refused by name here and the caller takes the CPU. */
+#include "kernels/cuda/device.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARTIAL_BYTES = 256 << 20 };
+
+enum mr_status cuda_failed(struct mr_err *err, const char *what, cudaError_t error)
+{
+    return mr_err_set(err, error == cudaErrorMemoryAllocation ? MR_ERR_NOMEM : MR_ERR_IO, "CUDA: %s: %s", what, cudaGetErrorString(error));
+}
+
+static enum mr_status device_prepare(struct mr_device *device, struct mr_err *err)
+{
+    CUDA_TRY(cudaDeviceGetAttribute(&device->n_sm, cudaDevAttrMultiProcessorCount, 0));
+    CUDA_TRY(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
+    device->attention_partial_floats = PARTIAL_BYTES / sizeof(float);
+    CUDA_TRY(cudaMalloc(&device->attention_partial, PARTIAL_BYTES));
+    enum mr_status status = cuda_batch_open(device, err);
+    if (status == MR_OK)
+        status = cuda_gemm_open(device, err);
+    return status == MR_OK ? cuda_sample_open(device, err) : status;
+}
+
+static void device_close(struct mr_device *device)
+{
+    if (!device)
+        return;
+    cudaStreamSynchronize(device->stream);
+    cuda_sample_close(device);
+    cuda_gemm_close(device);
+    cuda_batch_close(device);
+    cudaFree(device->attention_partial);
+    if (device->stream)
+        cudaStreamDestroy(device->stream);
+    free(device);
+}
+
+static enum mr_status device_open(const struct mr_device_options *options, struct mr_device **out, struct mr_err *err)
+{
+    *out = NULL;
+    if (options->max_tokens < 1 || options->max_seqs < 1 || options->max_blocks < 1)
+        return mr_err_set(err, MR_ERR_INVALID, "a device needs max_tokens, max_seqs and max_blocks of at least 1");
+    struct mr_device *device = (struct mr_device *)calloc(1, sizeof *device);
+    if (!device)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for the device");
+    device->options = *options;
+    snprintf(device->path, sizeof device->path, "cuda-sm90a-bf16-1");
+    enum mr_status status = device_prepare(device, err);
+    if (status == MR_OK)
+        *out = device;
+    else
+        device_close(device);
+    return status;
+}
+
+static const char *device_path(const struct mr_device *device) { return device->path; }
+
+static void *device_alloc(struct mr_device *device, size_t bytes)
+{
+    (void)device;
+    void *memory = NULL;
+    return cudaMalloc(&memory, bytes) == cudaSuccess ? memory : NULL;
+}
+
+static void device_release(struct mr_device *device, void *memory)
+{
+    (void)device;
+    cudaFree(memory);
+}
+
+static float *device_upload_f32(struct mr_device *device, const float *host, size_t n)
+{
+    float *memory = (float *)device_alloc(device, n * sizeof *memory);
+    if (memory && cudaMemcpy(memory, host, n * sizeof *memory, cudaMemcpyHostToDevice) != cudaSuccess) {
+        cudaFree(memory);
+        memory = NULL;
+    }
+    return memory;
+}
+
+static const struct mr_ops ops = {
+    "cuda",      MR_BF16,          device_open,       device_close, device_path,  device_alloc, device_release, device_upload_f32, cuda_weight_open,
+    cuda_weight_close, cuda_weight_bytes, cuda_begin,  cuda_embed,   cuda_norm,    cuda_matmul,  cuda_qkv,       cuda_attention,    cuda_glu,
+    cuda_gather, cuda_sample,      cuda_score,        cuda_sample_finish,
+};
+
+const struct mr_ops *mr_ops_cuda(struct mr_err *err)
+{
+    int n = 0, major = 0, minor = 0;
+    cudaError_t error = cudaGetDeviceCount(&n);
+    if (error != cudaSuccess || n == 0) {
+        mr_err_set(err, MR_ERR_NOT_FOUND, "no CUDA card: %s", error == cudaSuccess ? "none found" : cudaGetErrorString(error));
+        return NULL;
+    }
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    if (major != 9 || minor != 0) {
+        mr_err_set(err, MR_ERR_UNSUPPORTED, "the CUDA kernels are built for compute capability 9.0, this card has %d.%d", major, minor);
+        return NULL;
+    }
+    return &ops;
+}
