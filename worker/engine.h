@@ -60,7 +60,7 @@ struct mr_engine_event {
     int32_t seq;                    /* TOKENS: number of the first token in the run, accepted ones counted */
     int32_t n_tokens;
     const int32_t *ids;             /* [n_tokens] */
-    const struct mr_sampled *logprobs; /* [n_tokens] or, PROMPT, [n_prompt] (entry 0 unused); NULL: not asked for */
+    const struct mr_sampled *logprobs; /* [n_tokens] or, PROMPT, [n_prompt] (entry 0: id -1); NULL: not asked for */
     struct mr_str text;             /* TOKENS: text they release; END: text held back until now */
     enum mr_finish finish;          /* END */
     enum mr_reason reason;          /* END with FAILED */

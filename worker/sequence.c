@@ -111,6 +111,8 @@ enum mr_status mr_sequence_open(struct mr_sequence *s, const struct mr_engine_ru
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a run of %d tokens", s->max_tokens);
     sequence_carve(s, s->memory);
     sequence_fill_bias(s, context);
+    if (s->prompt_scores)
+        s->prompt_scores[0].id = -1;
     mr_stream_init(&s->stream, context->tokenizer, sampling->stop, sampling->n_stop);
     for (int32_t i = 0; i < job->n_prompt; i++) {
         s->tokens[s->n_tokens++] = job->prompt_ids[i];

@@ -26,7 +26,7 @@ struct mr_sequence {
     int32_t *bias_ids;                /* [n_bias + n_bans]: the job's, then what is banned below min_tokens */
     float *bias_values;
     int32_t n_bias, n_bans;
-    struct mr_sampled *prompt_scores; /* [n_prompt] entry 0 unused, or NULL: not asked for */
+    struct mr_sampled *prompt_scores; /* [n_prompt] entry 0 has id -1; or NULL: not asked for */
     int32_t n_scored;                 /* entries [1, n_scored) are filled; starts at 1 */
     bool prompt_told, planned;        /* PROMPT event given; had a planned item */
     enum mr_finish finish;            /* NONE: goes on */
