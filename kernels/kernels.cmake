@@ -16,3 +16,10 @@ if(CMAKE_CUDA_COMPILER)
   target_include_directories(mr_kernels PRIVATE ${MILLRACE_CUDA_INCLUDE})
   target_link_libraries(mr_kernels PUBLIC ${MILLRACE_CUBLASLT} ${MILLRACE_CUDART} dl rt stdc++)
 endif()
+
+# Times of the CPU ops against the machine's ceilings: build/tests/kernels_bench.
+if(MILLRACE_TESTS)
+  add_executable(kernels_bench EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/bench/kernels_bench.c)
+  target_link_libraries(kernels_bench PRIVATE mr_kernels)
+  set_target_properties(kernels_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+endif()

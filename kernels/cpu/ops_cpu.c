@@ -5,6 +5,7 @@
  * Thread: the engine's. */
 #include "kernels/cpu/device.h"
 
+#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/score.h"
 #include "kernels/cpu/weight.h"
@@ -16,6 +17,10 @@ static enum mr_cpu_isa isa_limit = MR_CPU_AVX2;
 
 enum mr_cpu_isa mr_cpu_isa_best(void)
 {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+        return MR_CPU_AVX2;
+#endif
     return MR_CPU_PLAIN;
 }
 
@@ -72,6 +77,8 @@ static enum mr_status cpu_open(const struct mr_device_options *options, struct m
     size_t n_threads = (size_t)mr_threads_count(device->threads);
     size_t rope_bytes = (size_t)options->max_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float);
     device->scratch_floats = (options->max_row_elements + 15) / 16 * 16;
+    if (device->scratch_floats < MR_MATMUL_SCRATCH_FLOATS)
+        device->scratch_floats = MR_MATMUL_SCRATCH_FLOATS;
     device->scratch = cpu_alloc(device, n_threads * device->scratch_floats * sizeof(float));
     device->rope.cos = cpu_alloc(device, rope_bytes);
     device->rope.sin = cpu_alloc(device, rope_bytes);
@@ -85,8 +92,7 @@ static enum mr_status cpu_open(const struct mr_device_options *options, struct m
 
 static const char *cpu_path(const struct mr_device *device)
 {
-    (void)device;
-    return "cpu-exact-plain-1";
+    return device->isa == MR_CPU_PLAIN ? "cpu-exact-plain-1" : "cpu-exact-avx2-1";
 }
 
 static enum mr_status cpu_begin(struct mr_device *device, const struct mr_batch *batch)

@@ -1,29 +1,39 @@
 #include "kernels/cpu/weight.h"
 
 #include "base/check.h"
+#include "kernels/cpu/device.h"
 #include "kernels/quant.h"
 
 #include <stdlib.h>
 
+static enum mr_status add_part(struct mr_weight *weight, const struct mr_weight_part *part, bool packed, struct mr_err *err)
+{
+    if (part->dtype == MR_E4M3 || weight->k < 1 || part->rows < 1 || mr_dtype_row_bytes(part->dtype, weight->k) < 0)
+        return mr_err_set(err, MR_ERR_UNSUPPORTED, "the CPU takes no %s matrix of %lld rows of %lld", mr_dtype_name(part->dtype),
+                          (long long)part->rows, (long long)weight->k);
+    enum mr_status status = packed ? mr_pack_open(part, weight->k, &weight->packs[weight->n_parts], err) : MR_OK;
+    if (status == MR_OK) {
+        weight->parts[weight->n_parts++] = *part;
+        weight->n += part->rows;
+    }
+    return status;
+}
+
 enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weight_part *parts, int n_parts, int64_t k,
                                   struct mr_weight **out, struct mr_err *err)
 {
-    (void)device;
     if (n_parts < 1 || n_parts > MR_CPU_PARTS_MAX)
         return mr_err_set(err, MR_ERR_LIMIT, "a matrix of %d parts: at most %d are stacked", n_parts, MR_CPU_PARTS_MAX);
     struct mr_weight *weight = calloc(1, sizeof *weight);
     if (!weight)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a weight");
     weight->k = k;
-    weight->n_parts = n_parts;
     for (int i = 0; i < n_parts; i++) {
-        if (parts[i].dtype == MR_E4M3 || k < 1 || parts[i].rows < 1 || mr_dtype_row_bytes(parts[i].dtype, k) < 0) {
-            free(weight);
-            return mr_err_set(err, MR_ERR_UNSUPPORTED, "the CPU takes no %s matrix of %lld rows of %lld", mr_dtype_name(parts[i].dtype),
-                              (long long)parts[i].rows, (long long)k);
+        enum mr_status status = add_part(weight, &parts[i], device->isa != MR_CPU_PLAIN, err);
+        if (status != MR_OK) {
+            mr_cpu_weight_close(device, weight);
+            return status;
         }
-        weight->parts[i] = parts[i];
-        weight->n += parts[i].rows;
     }
     *out = weight;
     return MR_OK;
@@ -32,13 +42,19 @@ enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weig
 void mr_cpu_weight_close(struct mr_device *device, struct mr_weight *weight)
 {
     (void)device;
+    if (!weight)
+        return;
+    for (int i = 0; i < weight->n_parts; i++)
+        mr_pack_close(&weight->packs[i]);
     free(weight);
 }
 
 size_t mr_cpu_weight_bytes(const struct mr_weight *weight)
 {
-    (void)weight;
-    return 0;
+    size_t bytes = 0;
+    for (int i = 0; i < weight->n_parts; i++)
+        bytes += weight->packs[i].data ? mr_pack_bytes(&weight->packs[i]) : 0;
+    return bytes;
 }
 
 void mr_cpu_weight_row(const struct mr_weight *weight, int64_t row, float *out)

@@ -2,7 +2,7 @@
 #ifndef MR_KERNELS_CPU_WEIGHT_H
 #define MR_KERNELS_CPU_WEIGHT_H
 
-#include "kernels/ops.h"
+#include "kernels/cpu/pack.h"
 
 enum { MR_CPU_PARTS_MAX = 8 };
 
@@ -10,6 +10,7 @@ struct mr_weight {
     int64_t n, k;
     int n_parts;
     struct mr_weight_part parts[MR_CPU_PARTS_MAX]; /* data borrowed from the file for the weight's life */
+    struct mr_pack packs[MR_CPU_PARTS_MAX];        /* the same, repacked; data NULL on the plain path */
 };
 
 enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weight_part *parts, int n_parts, int64_t k,

@@ -1,0 +1,27 @@
+/* The matrix product's inner loops, a family a path; kernels/cpu/matmul.c cuts the work. */
+#ifndef MR_KERNELS_CPU_MATMUL_H
+#define MR_KERNELS_CPU_MATMUL_H
+
+#include "kernels/cpu/pack.h"
+
+enum {
+    MR_MATMUL_K_BLOCK = 128,   /* values of k expanded at a time: [128][32] floats stay in the first cache */
+    MR_MATMUL_ROW_BLOCK = 192, /* rows that share an expansion */
+    MR_MATMUL_SCRATCH_FLOATS = (MR_MATMUL_K_BLOCK + MR_MATMUL_ROW_BLOCK) * MR_PACK_OUTPUTS,
+};
+
+/* One thread's share: rows x the pack's panels first_panel .. end_panel - 1. */
+struct mr_matmul_tile {
+    const struct mr_pack *pack;
+    const float *in;       /* [rows][k] */
+    float *out;            /* the pack's first output of the first row; rows are out_stride apart */
+    const float *bias;     /* of the pack's outputs, or NULL */
+    float *scratch;        /* [MR_MATMUL_SCRATCH_FLOATS], 64-byte aligned */
+    int64_t out_stride;
+    int32_t rows;          /* 1 .. MR_MATMUL_ROW_BLOCK */
+    int32_t first_panel, end_panel;
+};
+
+void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile);
+
+#endif

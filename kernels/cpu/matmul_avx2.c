@@ -1,0 +1,308 @@
+/* The exact product with AVX2 and FMA.
+ *
+ * 1. Every output is the chain of matmul.c: acc = fma(w, x, acc), k ascending from 0, over w = the float32 value of the weight. One row
+ *    (gemv) and many (expand, then tiles of 6 x 16) do the same operations on every output, so rows, blocks of k and chunks change no bit;
+ *    it is also the plain path's order, bit for bit.
+ * 2. w is made by one FMA: codes are brought to the top byte of a word (one shuffle), so that their conversion is q 2^24, and d is
+ *    scaled by 2^-24: both exact.
+ * 3. Lanes are outputs: no tail in k, and outputs past the matrix are computed on zeros and not stored.
+ * Thread: any, on disjoint outputs. Rejected: scale times block sum (a second accumulator a block costs the tiles 15 %);
+ * packed activations (broadcasts straight from the rows cost nothing more). */
+#if defined(__AVX2__) && defined(__FMA__)
+
+#include "kernels/cpu/matmul.h"
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6 };
+
+/* Scales of one record: d[v] (times 2^-24 for codes), m[v]. */
+struct scales {
+    __m256 d[VECTORS], m[VECTORS];
+};
+
+INLINE __m256 load_half(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p));
+}
+
+INLINE struct scales load_scales(enum mr_pack_scale scale, const uint8_t *record)
+{
+    struct scales s;
+    const __m256 down = _mm256_set1_ps(0x1p-24f), less8 = _mm256_set1_ps(-8.0f);
+    for (int v = 0; v < VECTORS; v++) {
+        bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR;
+        __m256 d = f32 ? _mm256_load_ps((const float *)record + 8 * v) : load_half(record + 16 * v);
+        s.m[v] = _mm256_setzero_ps();
+        if (scale == MR_SCALE_F16_LESS8)
+            s.m[v] = _mm256_mul_ps(d, less8);
+        else if (scale == MR_SCALE_F16_PAIR)
+            s.m[v] = load_half(record + 2 * MR_PACK_OUTPUTS + 16 * v);
+        else if (scale == MR_SCALE_F32_PAIR)
+            s.m[v] = _mm256_load_ps((const float *)record + MR_PACK_OUTPUTS + 8 * v);
+        s.d[v] = _mm256_mul_ps(d, down);
+    }
+    return s;
+}
+
+/* Byte j of every word at the word's top, zeros below. */
+INLINE __m256i top_byte(__m256i words, int j)
+{
+    const __m256i zero_fill = _mm256_set1_epi32((j << 24) | 0x808080);
+    const __m256i base = _mm256_setr_epi32(0, 4 << 24, 8 << 24, 12 << 24, 0, 4 << 24, 8 << 24, 12 << 24);
+    return _mm256_shuffle_epi8(words, _mm256_or_si256(zero_fill, base));
+}
+
+INLINE __m256 value(__m256i words, int j, __m256 d, __m256 m)
+{
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(top_byte(words, j)), d, m);
+}
+
+/* The words of four values of k (group g of the record), as bytes. */
+INLINE __m256i code_words(enum mr_pack_code code, const uint8_t *codes, int g, int v)
+{
+    if (code == MR_PACK_BYTES)
+        return _mm256_load_si256((const __m256i *)(codes + g * 4 * MR_PACK_OUTPUTS) + v);
+    __m256i nibbles = _mm256_load_si256((const __m256i *)(codes + g / 2 * 4 * MR_PACK_OUTPUTS) + v);
+    return _mm256_and_si256(g % 2 ? _mm256_srli_epi32(nibbles, 4) : nibbles, _mm256_set1_epi8(15));
+}
+
+INLINE __m256 plain_value(enum mr_pack_code code, const uint8_t *values, int64_t k, int v)
+{
+    int64_t at = k * MR_PACK_OUTPUTS + 8 * v;
+    if (code == MR_PACK_F32)
+        return _mm256_load_ps((const float *)values + at);
+    __m128i half = _mm_load_si128((const __m128i *)((const uint16_t *)values + at));
+    return code == MR_PACK_F16 ? _mm256_cvtph_ps(half) : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+/* acc += one record, of codes, times x[run]. */
+INLINE void dot_record(enum mr_pack_code code, enum mr_pack_scale scale, int run, const uint8_t *record, const float *x, __m256 *acc)
+{
+    struct scales s = load_scales(scale, record);
+    bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR, pair = scale == MR_SCALE_F16_PAIR || scale == MR_SCALE_F32_PAIR;
+    const uint8_t *codes = record + MR_PACK_OUTPUTS * (f32 ? 4 : 2) * (pair ? 2 : 1);
+    for (int g = 0; g < run / 4; g++) {
+        __m256i words[VECTORS];
+        for (int v = 0; v < VECTORS; v++)
+            words[v] = code_words(code, codes, g, v);
+        for (int j = 0; j < 4; j++) {
+            __m256 broadcast = _mm256_broadcast_ss(x + 4 * g + j);
+            for (int v = 0; v < VECTORS; v++)
+                acc[v] = _mm256_fmadd_ps(value(words[v], j, s.d[v], s.m[v]), broadcast, acc[v]);
+        }
+    }
+}
+
+INLINE void dot_codes(enum mr_pack_code code, enum mr_pack_scale scale, int run, const struct mr_pack *pack, const uint8_t *panel,
+                      const float *x, __m256 *acc)
+{
+    for (int32_t i = 0; i < pack->n_records; i++)
+        dot_record(code, scale, run, panel + (size_t)i * pack->record_bytes, x + (int64_t)i * run, acc);
+}
+
+INLINE void dot_plain(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *panel, const float *x, __m256 *acc)
+{
+    for (int32_t k = 0; k < pack->k; k++) {
+        __m256 broadcast = _mm256_broadcast_ss(x + k);
+        for (int v = 0; v < VECTORS; v++)
+            acc[v] = _mm256_fmadd_ps(plain_value(code, panel, k, v), broadcast, acc[v]);
+    }
+}
+
+/* acc = one panel times x[k]; the forms of pack.c, one inner loop each. */
+static void dot_panel(const struct mr_pack *pack, const uint8_t *panel, const float *x, float out[MR_PACK_OUTPUTS])
+{
+    __m256 acc[VECTORS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    if (pack->code == MR_PACK_NIBBLES && pack->scale == MR_SCALE_F16_PAIR)
+        dot_codes(MR_PACK_NIBBLES, MR_SCALE_F16_PAIR, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_NIBBLES && pack->scale == MR_SCALE_F16_LESS8)
+        dot_codes(MR_PACK_NIBBLES, MR_SCALE_F16_LESS8, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_NIBBLES && pack->scale == MR_SCALE_F32_PAIR)
+        dot_codes(MR_PACK_NIBBLES, MR_SCALE_F32_PAIR, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_BYTES && pack->scale == MR_SCALE_F16)
+        dot_codes(MR_PACK_BYTES, MR_SCALE_F16, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_BYTES && pack->scale == MR_SCALE_F16_PAIR)
+        dot_codes(MR_PACK_BYTES, MR_SCALE_F16_PAIR, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_BYTES && pack->scale == MR_SCALE_F32_PAIR)
+        dot_codes(MR_PACK_BYTES, MR_SCALE_F32_PAIR, 32, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_BYTES && pack->scale == MR_SCALE_F32)
+        dot_codes(MR_PACK_BYTES, MR_SCALE_F32, 16, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_F16)
+        dot_plain(MR_PACK_F16, pack, panel, x, acc);
+    else if (pack->code == MR_PACK_BF16)
+        dot_plain(MR_PACK_BF16, pack, panel, x, acc);
+    else
+        dot_plain(MR_PACK_F32, pack, panel, x, acc);
+    for (int v = 0; v < VECTORS; v++)
+        _mm256_store_ps(out + 8 * v, acc[v]);
+}
+
+static void store_outputs(float *out, const float *from, const float *bias, int n)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = bias ? from[i] + bias[i] : from[i];
+}
+
+static void gemv(const struct mr_matmul_tile *tile)
+{
+    const struct mr_pack *pack = tile->pack;
+    _Alignas(32) float sums[MR_PACK_OUTPUTS];
+    for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
+        int32_t first = p * MR_PACK_OUTPUTS, left = pack->rows - first;
+        dot_panel(pack, pack->data + (size_t)p * pack->panel_bytes, tile->in, sums);
+        store_outputs(tile->out + first, sums, tile->bias ? tile->bias + first : NULL, left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS);
+    }
+}
+
+INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *record, int32_t n, float *out)
+{
+    for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
+        struct scales s = load_scales(pack->scale, record);
+        for (int g = 0; g < pack->run / 4; g++, out += 4 * MR_PACK_OUTPUTS) {
+            for (int v = 0; v < VECTORS; v++) {
+                __m256i words = code_words(code, record + pack->scale_bytes, g, v);
+                for (int j = 0; j < 4; j++)
+                    _mm256_store_ps(out + j * MR_PACK_OUTPUTS + 8 * v, value(words, j, s.d[v], s.m[v]));
+            }
+        }
+    }
+}
+
+INLINE void expand_plain(enum mr_pack_code code, const uint8_t *values, int32_t n, float *out)
+{
+    for (int32_t k = 0; k < n; k++) {
+        for (int v = 0; v < VECTORS; v++)
+            _mm256_store_ps(out + k * MR_PACK_OUTPUTS + 8 * v, plain_value(code, values, k, v));
+    }
+}
+
+/* The values of k first .. first + n - 1 of a panel, [n][32] floats; first is a multiple of the run. */
+static void expand(const struct mr_pack *pack, const uint8_t *panel, int32_t first, int32_t n, float *out)
+{
+    const uint8_t *record = panel + (size_t)(first / pack->run) * pack->record_bytes;
+    switch (pack->code) {
+    case MR_PACK_NIBBLES:
+        expand_codes(MR_PACK_NIBBLES, pack, record, n, out);
+        break;
+    case MR_PACK_BYTES:
+        expand_codes(MR_PACK_BYTES, pack, record, n, out);
+        break;
+    case MR_PACK_F16:
+        expand_plain(MR_PACK_F16, record, n, out);
+        break;
+    case MR_PACK_BF16:
+        expand_plain(MR_PACK_BF16, record, n, out);
+        break;
+    case MR_PACK_F32:
+        expand_plain(MR_PACK_F32, record, n, out);
+        break;
+    }
+}
+
+/* c[R][16] (rows c_stride apart) goes on with k values of a[R][k] (rows a_stride apart) times w[k][16 of 32]; first: c starts at 0. */
+INLINE void tile_rows(int R, const float *a, int64_t a_stride, const float *w, int32_t k, float *c, int64_t c_stride, bool first)
+{
+    __m256 acc[TILE_ROWS][2];
+    for (int r = 0; r < R; r++) {
+        acc[r][0] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride);
+        acc[r][1] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride + 8);
+    }
+    for (int32_t i = 0; i < k; i++) {
+        __m256 w0 = _mm256_load_ps(w + i * MR_PACK_OUTPUTS), w1 = _mm256_load_ps(w + i * MR_PACK_OUTPUTS + 8);
+        for (int r = 0; r < R; r++) {
+            __m256 x = _mm256_broadcast_ss(a + r * a_stride + i);
+            acc[r][0] = _mm256_fmadd_ps(w0, x, acc[r][0]);
+            acc[r][1] = _mm256_fmadd_ps(w1, x, acc[r][1]);
+        }
+    }
+    for (int r = 0; r < R; r++) {
+        _mm256_storeu_ps(c + r * c_stride, acc[r][0]);
+        _mm256_storeu_ps(c + r * c_stride + 8, acc[r][1]);
+    }
+}
+
+struct strip {
+    const float *a, *w;
+    float *c;
+    int64_t a_stride, c_stride;
+    int32_t rows, k;
+    bool first;
+};
+
+#define STRIP_CASE(R) \
+    case R: \
+        tile_rows(R, s->a + r * s->a_stride, s->a_stride, s->w, s->k, s->c + r * s->c_stride, s->c_stride, s->first); \
+        break
+
+/* A strip of 16 outputs under all rows, six at a time. */
+static void multiply_strip(const struct strip *s)
+{
+    for (int64_t r = 0; r < s->rows; r += TILE_ROWS) {
+        switch (s->rows - r) {
+            STRIP_CASE(1);
+            STRIP_CASE(2);
+            STRIP_CASE(3);
+            STRIP_CASE(4);
+            STRIP_CASE(5);
+        default:
+            tile_rows(TILE_ROWS, s->a + r * s->a_stride, s->a_stride, s->w, s->k, s->c + r * s->c_stride, s->c_stride, s->first);
+        }
+    }
+}
+
+/* One panel under all rows; c: where its 32 columns are summed. */
+static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *panel, float *c, int64_t c_stride)
+{
+    const struct mr_pack *pack = tile->pack;
+    for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
+        int32_t n = pack->k - k < MR_MATMUL_K_BLOCK ? pack->k - k : MR_MATMUL_K_BLOCK;
+        expand(pack, panel, k, n, tile->scratch);
+        for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
+            struct strip strip = {tile->in + k, tile->scratch + half, c + half, pack->k, c_stride, tile->rows, n, k == 0};
+            multiply_strip(&strip);
+        }
+    }
+}
+
+static void gemm(const struct mr_matmul_tile *tile)
+{
+    const struct mr_pack *pack = tile->pack;
+    for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
+        int32_t first = p * MR_PACK_OUTPUTS, left = pack->rows - first;
+        const uint8_t *panel = pack->data + (size_t)p * pack->panel_bytes;
+        const float *bias = tile->bias ? tile->bias + first : NULL;
+        if (left >= MR_PACK_OUTPUTS && !bias) {
+            multiply_panel(tile, panel, tile->out + first, tile->out_stride);
+            continue;
+        }
+        float *c = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
+        multiply_panel(tile, panel, c, MR_PACK_OUTPUTS);
+        for (int32_t r = 0; r < tile->rows; r++)
+            store_outputs(tile->out + r * tile->out_stride + first, c + r * MR_PACK_OUTPUTS, bias,
+                          left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS);
+    }
+}
+
+void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile)
+{
+    if (tile->rows == 1)
+        gemv(tile);
+    else
+        gemm(tile);
+}
+
+#else /* compiled for a machine without AVX2: never chosen there */
+
+#include "base/check.h"
+#include "kernels/cpu/matmul.h"
+
+void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile)
+{
+    (void)tile;
+    CHECK(!"reached");
+}
+
+#endif
