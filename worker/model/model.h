@@ -18,7 +18,9 @@ struct mr_shape {
     int32_t context;          /* positions it was trained for */
     float norm_epsilon, norm_gain_offset, embed_scale, softcap_attention, softcap_logits;
     float rope_base;
+    float rope_linear;        /* positions are divided by it (linear scaling); 1: none */
     int32_t rope_dim;
+    int32_t nope_interval;    /* every such layer (the last of each group) goes without positions; 0: none does */
     enum mr_rope_kind rope;
     enum mr_activation activation;
     int32_t window;           /* 0: none */
@@ -34,6 +36,10 @@ struct mr_model_options {
 };
 
 struct mr_model; /* opaque */
+struct mr_gguf;  /* format_gguf.h */
+
+/* The shape alone, without reading a weight: what a device must be opened for. */
+enum mr_status mr_model_shape_read(const char *source, struct mr_shape *out, struct mr_err *err);
 
 /* source: a GGUF file's path or "synthetic:SHAPE". On failure *out is NULL and err names what in the file is wrong. */
 enum mr_status mr_model_open(const char *source, const struct mr_model_options *options, struct mr_model **out, struct mr_err *err);
@@ -42,11 +48,15 @@ void mr_model_close(struct mr_model *model);
 const struct mr_shape *mr_model_shape(const struct mr_model *model);
 const char *mr_model_name(const struct mr_model *model);   /* general.name, else the file's name */
 const char *mr_model_digest(const struct mr_model *model); /* 64 hex digits over metadata and weights (model_digest.h says what) */
-size_t mr_model_weight_bytes(const struct mr_model *model);
+size_t mr_model_weight_bytes(const struct mr_model *model); /* of all tensors, as stored */
+size_t mr_model_device_bytes(const struct mr_model *model); /* what the device holds beyond them: repacked weights, activations */
+const struct mr_gguf *mr_model_file(const struct mr_model *model); /* its metadata; NULL: synthetic */
 
-/* One step: runs batch through every layer, writes K and V to the store, and leaves logits of batch->logit_rows, in order, at
- * mr_model_logits ([R][vocabulary] f32, device memory) for ops->sample / ops->score. The caller calls ops->finish. */
+/* One step: ops->begin, then batch through every layer; writes K and V to the store, and leaves logits of batch->logit_rows, in order, at
+ * mr_model_logits ([R][vocabulary] f32, device memory) for ops->sample / ops->score. The caller calls ops->finish.
+ * MR_ERR_LIMIT: more tokens, sequences or logits than at open; MR_ERR_INVALID: an id outside the vocabulary. */
 enum mr_status mr_model_forward(struct mr_model *model, struct mr_kv_store *store, const struct mr_batch *batch);
 const float *mr_model_logits(const struct mr_model *model);
+float *mr_model_scratch(const struct mr_model *model); /* [max_logits][vocabulary] device memory, for mr_sample_params */
 
 #endif
