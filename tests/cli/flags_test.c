@@ -12,20 +12,19 @@ static const struct mr_flag table[] = {
     {"model", "M", "which", MR_FLAG_TEXT, &model, NULL},
     {"threads", "N", "threads", MR_FLAG_SETTING, NULL, "engine.threads"},
 };
-static const struct mr_usage usage = {"verb [A] [B]", "About.", table, 5, 0, 2};
+static const struct mr_flags_usage usage = {"verb [A] [B]", "About.", table, 5, 0, 2};
 
 struct parsed {
     struct mr_cli cli;
     bool go_on;
-    int n_args, exit_code;
-    const char *args[16];
+    struct mr_args args;
 };
 
 static struct parsed parse(int argc, char **argv)
 {
     struct parsed p = {0};
     quiet = false, jobs = 0, rate = 0, model = NULL;
-    p.go_on = mr_flags_parse(&p.cli, &usage, argc, argv, p.args, &p.n_args, &p.exit_code);
+    p.go_on = mr_flags_parse(&p.cli, &usage, argc, argv, &p.args);
     return p;
 }
 #define PARSE(...) parse((int)(sizeof((char *[]){"verb", __VA_ARGS__}) / sizeof(char *)), (char *[]){"verb", __VA_ARGS__})
@@ -38,9 +37,9 @@ TEST(values)
     EXPECT_NEAR(rate, 2.5, 0);
     EXPECT_STR(model, "a=b");
     EXPECT_STR(p.cli.config_file, "file");
-    EXPECT_EQ(p.n_args, 2);
-    EXPECT_STR(p.args[0], "one");
-    EXPECT_STR(p.args[1], "-");
+    EXPECT_EQ(p.args.n, 2);
+    EXPECT_STR(p.args.items[0], "one");
+    EXPECT_STR(p.args.items[1], "-");
     mr_arena_fini(&p.cli.arena);
 }
 
@@ -65,7 +64,7 @@ TEST(misuse)
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         EXPECT(!bad[i].go_on);
-        EXPECT_EQ(bad[i].exit_code, MR_EXIT_USAGE);
+        EXPECT_EQ(bad[i].args.exit_code, MR_EXIT_USAGE);
         mr_arena_fini(&bad[i].cli.arena);
     }
 }
@@ -74,10 +73,10 @@ TEST(help_and_end_of_flags)
 {
     struct parsed p = PARSE("--help");
     EXPECT(!p.go_on);
-    EXPECT_EQ(p.exit_code, MR_EXIT_DONE);
+    EXPECT_EQ(p.args.exit_code, MR_EXIT_DONE);
     p = PARSE("--", "--jobs");
-    EXPECT(p.go_on && p.n_args == 1);
-    EXPECT_STR(p.args[0], "--jobs");
+    EXPECT(p.go_on && p.args.n == 1);
+    EXPECT_STR(p.args.items[0], "--jobs");
 }
 
 TEST_MAIN(TEST_CASE(values), TEST_CASE(settings), TEST_CASE(misuse), TEST_CASE(help_and_end_of_flags))

@@ -1,5 +1,7 @@
 #include "worker/cli/cli.h"
 
+#include "worker/options.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,7 +78,22 @@ bool mr_cli_set(struct mr_cli *cli, const char *option, const char *value)
     return true;
 }
 
-const struct mr_options *mr_cli_options(struct mr_cli *cli) { return cli->options; }
+const struct mr_options *mr_cli_options(struct mr_cli *cli)
+{
+    if (cli->options)
+        return cli->options;
+    struct mr_err err;
+    struct mr_options *options = mr_arena_alloc(&cli->arena, sizeof *options);
+    if (!options) {
+        mr_cli_misuse("no memory");
+        return NULL;
+    }
+    if (mr_options_open(options, cli->config_file, cli->sets, cli->n_sets, &err) != MR_OK) {
+        mr_cli_misuse("%s", err.text);
+        return NULL;
+    }
+    return cli->options = options;
+}
 
 int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
 {
@@ -97,6 +114,8 @@ int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
             continue;
         struct mr_cli cli = {.outside = outside};
         int code = verbs[i].run(&cli, argc - 1, argv + 1);
+        if (cli.options)
+            mr_options_fini(cli.options);
         mr_arena_fini(&cli.arena);
         if (fflush(stdout) != 0 && code == MR_EXIT_DONE)
             code = mr_cli_fail("standard output could not be written");

@@ -14,7 +14,7 @@ static void flags_help_row(const char *name, const char *value, const char *help
     printf("%-30s %s\n", left, help);
 }
 
-static void flags_help(const struct mr_usage *usage)
+static void flags_help(const struct mr_flags_usage *usage)
 {
     printf("usage: millrace %s\n\n%s\n\n", usage->synopsis, usage->about);
     for (int i = 0; i < usage->n_flags; i++)
@@ -69,7 +69,7 @@ static bool flags_common(struct mr_cli *cli, const char *name, const char *value
     return false;
 }
 
-static const struct mr_flag *flags_find(const struct mr_usage *usage, const char *name)
+static const struct mr_flag *flags_find(const struct mr_flags_usage *usage, const char *name)
 {
     for (int i = 0; i < usage->n_flags; i++)
         if (strcmp(usage->flags[i].name, name) == 0)
@@ -78,7 +78,7 @@ static const struct mr_flag *flags_find(const struct mr_usage *usage, const char
 }
 
 /* One flag at argv[*at], which starts with "--"; moves *at past its value. false: wrong usage, explained. */
-static bool flags_take(struct mr_cli *cli, const struct mr_usage *usage, int argc, char **argv, int *at)
+static bool flags_take(struct mr_cli *cli, const struct mr_flags_usage *usage, int argc, char **argv, int *at)
 {
     char name[64];
     const char *text = argv[*at] + 2, *equals = strchr(text, '=');
@@ -109,21 +109,19 @@ static bool flags_take(struct mr_cli *cli, const struct mr_usage *usage, int arg
     return !error;
 }
 
-bool mr_flags_parse(struct mr_cli *cli, const struct mr_usage *usage, int argc, char **argv, const char **args, int *n_args,
-                    int *exit_code)
+bool mr_flags_parse(struct mr_cli *cli, const struct mr_flags_usage *usage, int argc, char **argv, struct mr_args *args)
 {
     bool only_args = false;
-    *n_args = 0;
-    *exit_code = MR_EXIT_USAGE;
+    *args = (struct mr_args){.items = argv + 1, .exit_code = MR_EXIT_USAGE};
     for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
+        char *arg = argv[i];
         if (only_args || arg[0] != '-' || arg[1] == '\0') {
-            args[(*n_args)++] = arg;
+            args->items[args->n++] = arg;
         } else if (strcmp(arg, "--") == 0) {
             only_args = true;
         } else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
             flags_help(usage);
-            *exit_code = MR_EXIT_DONE;
+            args->exit_code = MR_EXIT_DONE;
             return false;
         } else if (strcmp(arg, "-c") == 0) {
             if (i + 1 >= argc) {
@@ -138,7 +136,7 @@ bool mr_flags_parse(struct mr_cli *cli, const struct mr_usage *usage, int argc, 
             return false;
         }
     }
-    if (*n_args < usage->min_args || (usage->max_args >= 0 && *n_args > usage->max_args)) {
+    if (args->n < usage->min_args || (usage->max_args >= 0 && args->n > usage->max_args)) {
         mr_cli_misuse("usage: millrace %s", usage->synopsis);
         return false;
     }

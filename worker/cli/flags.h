@@ -27,7 +27,7 @@ struct mr_flag {
     const char *option; /* MR_FLAG_SETTING */
 };
 
-struct mr_usage {
+struct mr_flags_usage {
     const char *synopsis; /* "run --model M [JOBS.jsonl or -]" */
     const char *about;    /* a few lines */
     const struct mr_flag *flags;
@@ -37,9 +37,14 @@ struct mr_usage {
 
 enum { MR_EXIT_DONE = 0, MR_EXIT_FAILED = 1, MR_EXIT_USAGE = 2 };
 
-/* Parses argv[1 ..) (argv[0] is the verb), moves the arguments to args[0 .. *n_args) (the caller's, of argc entries at least).
- * true: go on. false: leave with *exit_code (help was printed: 0; wrong usage was explained on stderr: 2). */
-bool mr_flags_parse(struct mr_cli *cli, const struct mr_usage *usage, int argc, char **argv, const char **args, int *n_args,
-                    int *exit_code);
+struct mr_args {
+    char **items;  /* [n] what is no flag, moved to the front of argv */
+    int n;
+    int exit_code; /* when parse says to leave */
+};
+
+/* Parses argv[1 ..) (argv[0] is the verb). true: go on. false: leave with args->exit_code (help was printed: 0; wrong usage was
+ * explained on stderr: 2). */
+bool mr_flags_parse(struct mr_cli *cli, const struct mr_flags_usage *usage, int argc, char **argv, struct mr_args *args);
 
 #endif
