@@ -24,21 +24,10 @@ static __device__ __forceinline__ float *warp_sums(const decode_shared<T, D> &sh
     return (float *)sh.ring[warp];
 }
 
-/* Starts the copy of one 16-key tile of K and V; keys at or past `end` become zeros, so that no unwritten slot is multiplied. */
 template <typename T, int D>
 static __device__ __forceinline__ void tile_fetch(const attention_args &a, T *ring, const int32_t *table, int kv_head, int key0, int end, int lane)
 {
-    constexpr int CHUNKS = D / 8;
-    uint32_t k_to = shared_address(ring), v_to = shared_address(ring + TILE * D);
-    for (int i = lane; i < TILE * CHUNKS; i += 32) {
-        int row = i / CHUNKS, chunk = i % CHUNKS, key = key0 + row;
-        bool valid = key < end;
-        int block = valid ? table[key / a.kv.block_tokens] : 0;
-        int64_t from = block * a.kv.block_stride + kv_head * a.kv.head_stride + (valid ? key % a.kv.block_tokens : 0) * a.kv.token_stride + chunk * 8;
-        uint32_t to = tile_offset<D>(row, chunk);
-        copy16(k_to + to, (const T *)a.kv.k + from, valid);
-        copy16(v_to + to, (const T *)a.kv.v + from, valid);
-    }
+    warp_fetch16<T, D>(a, shared_address(ring), shared_address(ring + TILE * D), table, kv_head, 0, key0, end, lane);
 }
 
 /* One tile: scores, running softmax, weighted values. Fragment rows of a lane: lane / 4 and lane / 4 + 8. */
@@ -69,14 +58,14 @@ static __device__ __forceinline__ void tile_attend(const attention_args &a, cons
     for (int r = 0; r < 2; r++) {
         top[r] = fmaxf(top[r], __shfl_xor_sync(0xffffffffu, top[r], 1));
         top[r] = fmaxf(top[r], __shfl_xor_sync(0xffffffffu, top[r], 2));
-        shrink[r] = exp2f(m[r] - finite(top[r]));
+        shrink[r] = power2(m[r] - finite(top[r]));
         l[r] *= shrink[r];
         m[r] = top[r];
     }
 #pragma unroll
     for (int n = 0; n < 2; n++)
         for (int i = 0; i < 4; i++) {
-            s[n][i] = exp2f(s[n][i] - finite(m[i / 2]));
+            s[n][i] = power2(s[n][i] - finite(m[i / 2]));
             l[i / 2] += s[n][i];
         }
     uint32_t pf[4] = {pack2<T>(s[0][0], s[0][1]), pack2<T>(s[0][2], s[0][3]), pack2<T>(s[1][0], s[1][1]), pack2<T>(s[1][2], s[1][3])};
@@ -114,7 +103,7 @@ static __device__ __forceinline__ void item_finish(const attention_args &a, cons
         for (int w = 0; w < WARPS; w++)
             m = fmaxf(m, sh.m[w][r]);
         for (int w = 0; w < WARPS; w++) {
-            float weight = exp2f(sh.m[w][r] - finite(m));
+            float weight = power2(sh.m[w][r] - finite(m));
             l += sh.l[w][r] * weight;
             o += warp_sums<T, D>(sh, w)[i] * weight;
         }
@@ -195,7 +184,7 @@ static __global__ void merge_kernel(attention_args a)
         for (int i = 0; i < splits; i++)
             m = fmaxf(m, from[i * stride + D]);
         for (int i = 0; i < splits; i++) {
-            float weight = exp2f(from[i * stride + D] - finite(m));
+            float weight = power2(from[i * stride + D] - finite(m));
             l += from[i * stride + D + 1] * weight;
             o += from[i * stride + threadIdx.x] * weight;
         }

@@ -16,17 +16,10 @@ struct prefill_shared {
 };
 
 template <typename T, int D, int KEYS>
-static __device__ __forceinline__ void keys_fetch(const attention_args &a, const T *from_slab, T *to_tile, const int32_t *table, int kv_head, int key0, int end)
+static __device__ __forceinline__ void keys_fetch(const attention_args &a, T *k_tile, T *v_tile, const int32_t *table, int kv_head, int key0, int end)
 {
-    constexpr int CHUNKS = D / 8;
-    uint32_t to = shared_address(to_tile);
-    for (int i = threadIdx.x; i < KEYS * CHUNKS; i += 32 * WARPS) {
-        int row = i / CHUNKS, chunk = i % CHUNKS, key = key0 + row;
-        bool valid = key < end;
-        int block = valid ? table[key / a.kv.block_tokens] : 0;
-        int64_t from = block * a.kv.block_stride + kv_head * a.kv.head_stride + (valid ? key % a.kv.block_tokens : 0) * a.kv.token_stride + chunk * 8;
-        copy16(to + tile_offset<D>(row, chunk), from_slab + from, valid);
-    }
+    for (int row = threadIdx.x / 32 * 16; row < KEYS; row += WARPS * 16)
+        warp_fetch16<T, D>(a, shared_address(k_tile), shared_address(v_tile), table, kv_head, row, key0 + row, end, threadIdx.x % 32);
 }
 
 template <typename T, int D>
@@ -81,14 +74,14 @@ static __device__ __forceinline__ void keys_attend(const attention_args &a, cons
     for (int r = 0; r < 2; r++) {
         top[r] = fmaxf(top[r], __shfl_xor_sync(0xffffffffu, top[r], 1));
         top[r] = fmaxf(top[r], __shfl_xor_sync(0xffffffffu, top[r], 2));
-        shrink[r] = exp2f(state.m[r] - finite(top[r]));
+        shrink[r] = power2(state.m[r] - finite(top[r]));
         state.m[r] = top[r];
         top[r] = finite(top[r]);
     }
 #pragma unroll
     for (int n = 0; n < KEYS / 8; n++)
         for (int i = 0; i < 4; i++) {
-            s[n][i] = exp2f(s[n][i] - top[i / 2]);
+            s[n][i] = power2(s[n][i] - top[i / 2]);
             sum[i / 2] += s[n][i];
         }
     for (int r = 0; r < 2; r++)
@@ -125,8 +118,7 @@ static __global__ void __launch_bounds__(32 * WARPS) prefill_kernel(attention_ar
         const int32_t *table = a.block_table + (int64_t)seq * a.table_stride;
         int position[2] = {position0 + warp * 16 + lane / 4, position0 + warp * 16 + lane / 4 + 8};
         __syncthreads(); /* the last item's tiles have been read */
-        keys_fetch<T, D, KEYS>(a, (const T *)a.kv.k, sh.k[0], table, kv_head, begin, end);
-        keys_fetch<T, D, KEYS>(a, (const T *)a.kv.v, sh.v[0], table, kv_head, begin, end);
+        keys_fetch<T, D, KEYS>(a, sh.k[0], sh.v[0], table, kv_head, begin, end);
         copy_commit();
         rows_load<T, D>(a, sh.q, row0, n, head);
         __syncthreads();
@@ -137,10 +129,8 @@ static __global__ void __launch_bounds__(32 * WARPS) prefill_kernel(attention_ar
         float o[D / 8][4] = {};
         row_state state = {{-INFINITY, -INFINITY}, {}};
         for (int key0 = begin, i = 0; key0 < end; key0 += KEYS, i++) {
-            if (key0 + KEYS < end) {
-                keys_fetch<T, D, KEYS>(a, (const T *)a.kv.k, sh.k[(i + 1) % 2], table, kv_head, key0 + KEYS, end);
-                keys_fetch<T, D, KEYS>(a, (const T *)a.kv.v, sh.v[(i + 1) % 2], table, kv_head, key0 + KEYS, end);
-            }
+            if (key0 + KEYS < end)
+                keys_fetch<T, D, KEYS>(a, sh.k[(i + 1) % 2], sh.v[(i + 1) % 2], table, kv_head, key0 + KEYS, end);
             copy_commit();
             copy_wait<1>();
             __syncthreads();

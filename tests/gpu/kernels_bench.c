@@ -1,0 +1,203 @@
+/* Kernels against the card's limits, both taken in this run: a table of time, rate and share. Random data, working sets larger
+ * than L2, medians of repeated launches. kernels_bench [WORD] runs the rows whose name holds WORD. */
+#include "tests/gpu/compare.h"
+
+#include "kernels/ops.h"
+
+#include <cuda_runtime_api.h>
+#include <time.h>
+
+static const struct mr_ops *ops;
+static struct mr_device *device;
+static const char *only;
+static double read_tbs, gemm_tflops;
+
+enum { MAX_TOKENS = 8192, MAX_SEQS = 256, MAX_BLOCKS = 8192, REPEATS = 20 };
+
+static double now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+typedef void (*body)(void *self);
+
+/* Mean microseconds of a launch, over enough launches that the host's cost is hidden by the queue. Best of three rounds. */
+static double time_us(body run, void *self)
+{
+    double best = 1e30;
+    run(self);
+    ops->finish(device);
+    for (int round = 0; round < 3; round++) {
+        double start = now_us();
+        for (int i = 0; i < REPEATS; i++)
+            run(self);
+        ops->finish(device);
+        best = fmin(best, (now_us() - start) / REPEATS);
+    }
+    return best;
+}
+
+static void row(const char *name, double us, double bytes, double flops)
+{
+    double tbs = bytes / us / 1e6, tflops = flops / us / 1e6;
+    printf("%-44s %10.1f us  %6.2f TB/s  %5.1f %%   %7.1f TFLOP/s  %5.1f %%\n", name, us, tbs, 100 * tbs / read_tbs, tflops, gemm_tflops ? 100 * tflops / gemm_tflops : 0);
+}
+
+static void *card_random(size_t n_bf16)
+{
+    size_t chunk = 1 << 20;
+    uint16_t *bits = malloc(chunk * 2);
+    uint16_t *card = ops->alloc(device, n_bf16 * 2);
+    if (!card) {
+        printf("no memory for %zu elements\n", n_bf16);
+        exit(1);
+    }
+    for (size_t i = 0; i < chunk; i++)
+        bits[i] = bf16_bits(random_normal());
+    for (size_t at = 0; at < n_bf16; at += chunk)
+        cudaMemcpy(card + at, bits, (n_bf16 - at < chunk ? n_bf16 - at : chunk) * 2, cudaMemcpyHostToDevice);
+    free(bits);
+    return card;
+}
+
+struct product {
+    struct mr_weight **weights;
+    int n_weights, at;
+    struct mr_matmul_params params;
+};
+
+static void product_run(void *self)
+{
+    struct product *p = self;
+    p->params.weight = p->weights[p->at++ % p->n_weights];
+    ops->matmul(device, &p->params);
+}
+
+static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows)
+{
+    int count = (int)(300e6 / (double)(n * k * 2)) + 1;
+    struct product p = {calloc((size_t)count, sizeof(struct mr_weight *)), count, 0, {0}};
+    float *host = malloc((size_t)(n * k) * sizeof(float));
+    for (int64_t i = 0; i < n * k; i++)
+        host[i] = i < 1 << 20 ? random_normal() : host[i - (1 << 20)];
+    for (int i = 0; i < count; i++)
+        ops->weight_open(device, &(struct mr_weight_part){MR_F32, host, n}, 1, k, &p.weights[i], NULL);
+    p.params.in = card_random((size_t)(MAX_TOKENS * k));
+    p.params.out = card_random((size_t)(MAX_TOKENS * n));
+    for (int i = 0; i < n_rows; i++) {
+        char name[64];
+        p.params.rows = rows[i];
+        double us = time_us(product_run, &p), bytes = 2.0 * (double)(n * k + rows[i] * (n + k)), flops = 2.0 * rows[i] * (double)(n * k);
+        snprintf(name, sizeof name, "matmul n %lld k %lld rows %d", (long long)n, (long long)k, rows[i]);
+        if (rows[i] == 8192 && flops / us / 1e6 > gemm_tflops)
+            gemm_tflops = flops / us / 1e6;
+        row(name, us, bytes, flops);
+    }
+    for (int i = 0; i < count; i++)
+        ops->weight_close(device, p.weights[i]);
+    ops->release(device, (void *)p.params.in);
+    ops->release(device, p.params.out);
+    free(host);
+    free(p.weights);
+}
+
+static void attention_run(void *self) { ops->attention(device, self); }
+
+static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t rows, bool ragged, int32_t block_tokens)
+{
+    enum { HEADS = 32, KV = 8, DIM = 128 };
+    int32_t *table = calloc((size_t)n_seqs * MAX_BLOCKS, sizeof *table), n_blocks = 0, n = 0;
+    int32_t *positions = calloc((size_t)n_seqs * (size_t)rows, sizeof *positions), *starts = calloc((size_t)n_seqs + 1, sizeof *starts), *lengths = calloc((size_t)n_seqs, sizeof *lengths);
+    double keys = 0, pairs = 0;
+    if (only && !strstr(name, only))
+        return;
+    for (int32_t s = 0; s < n_seqs; s++) {
+        int32_t cached = ragged ? 100 + (int32_t)(random_bits() % 7900) : past;
+        lengths[s] = cached + rows;
+        keys += lengths[s];
+        for (int32_t b = 0; b * block_tokens < lengths[s]; b++)
+            table[s * MAX_BLOCKS + b] = n_blocks++;
+        starts[s] = n;
+        for (int32_t r = 0; r < rows; r++, n++) {
+            positions[n] = cached + r;
+            pairs += cached + r + 1;
+        }
+    }
+    starts[n_seqs] = n;
+    for (int32_t s = 0; s < n_seqs; s++) /* shuffle the blocks */
+        for (int32_t b = 0; b * block_tokens < lengths[s]; b++) {
+            int32_t t = (int32_t)(random_bits() % (uint32_t)n_seqs);
+            int32_t c = (int32_t)(random_bits() % (uint32_t)((lengths[t] + block_tokens - 1) / block_tokens)), *x = &table[s * MAX_BLOCKS + b], *y = &table[t * MAX_BLOCKS + c], swap = *x;
+            *x = *y, *y = swap;
+        }
+    int64_t slab = (int64_t)n_blocks * KV * block_tokens * DIM;
+    struct mr_kv_view view = {card_random((size_t)slab), card_random((size_t)slab), MR_BF16, MR_BF16, n_blocks, block_tokens, KV, DIM, (int64_t)KV * block_tokens * DIM,
+                              (int64_t)block_tokens * DIM, DIM, 1, 1};
+    void *qkv = card_random((size_t)n * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
+    struct mr_batch batch = {n, n_seqs, 0, MAX_BLOCKS, positions, positions, positions, starts, lengths, table, positions};
+    struct mr_attention_params p = {qkv, &view, out, 0.0883883f, 0, 0, HEADS};
+    if (ops->begin(device, &batch) != MR_OK) {
+        printf("%-44s does not fit the plan\n", name);
+    } else {
+        double us = time_us(attention_run, &p);
+        row(name, us, keys * KV * DIM * 4, pairs * HEADS * DIM * 4);
+    }
+    ops->release(device, view.k);
+    ops->release(device, view.v);
+    ops->release(device, qkv);
+    ops->release(device, out);
+    free(table), free(positions), free(starts), free(lengths);
+}
+
+
+
+int main(int argc, char **argv)
+{
+    static const int32_t few[] = {1, 2, 4, 16, 64, 256, 8192};
+    struct mr_err err = {0};
+    struct mr_device_options options = {.precision = MR_FAST, .weight_dtype = MR_BF16, .max_tokens = MAX_TOKENS, .max_seqs = MAX_SEQS,
+                                        .max_blocks = MAX_BLOCKS, .max_row_elements = 32768};
+    only = argc > 1 ? argv[1] : NULL;
+    ops = mr_ops_cuda(&err);
+    if (!ops || ops->open(&options, &device, &err) != MR_OK) {
+        printf("%s\n", err.text);
+        return 1;
+    }
+    /* the yardstick: a device-to-device copy of 4 GB, read and written */
+    char *from = ops->alloc(device, (size_t)4 << 30), *to = ops->alloc(device, (size_t)4 << 30);
+    cudaMemset(from, 1, (size_t)4 << 30);
+    double best = 1e30;
+    for (int i = 0; i < 5; i++) {
+        cudaDeviceSynchronize();
+        double start = now_us();
+        cudaMemcpy(to, from, (size_t)4 << 30, cudaMemcpyDeviceToDevice);
+        cudaDeviceSynchronize();
+        best = fmin(best, now_us() - start);
+    }
+    read_tbs = 2.0 * ((size_t)4 << 30) / best / 1e6;
+    printf("copy: %.2f TB/s (the 100 %% of the bandwidth column)\n", read_tbs);
+    ops->release(device, from);
+    ops->release(device, to);
+
+    if (!only || strstr("matmul", only)) {
+        products(28672, 4096, few, 7);
+        products(4096, 14336, few, 7);
+        products(6144, 4096, few, 7);
+        products(4096, 4096, few, 7);
+    }
+    for (int32_t block = 16; block <= 64; block *= 4) {
+        printf("block of %d tokens\n", block);
+        attention("decode 1 x 1k", 1, 1023, 1, false, block);
+        attention("decode 64 x 4k", 64, 4095, 1, false, block);
+        attention("decode 256 x 1k", 256, 1023, 1, false, block);
+        attention("decode 128 ragged 100..8k", 128, 0, 1, true, block);
+        attention("decode 1 x 128k", 1, 131071 - 16, 1, false, block);
+        attention("prefill 8k", 1, 0, 8192, false, block);
+        attention("prefill 2k x 4", 4, 0, 2048, false, block);
+        attention("prefill 512 rows after 16k", 1, 16384, 512, false, block);
+    }
+    ops->close(device);
+    return 0;
+}

@@ -1,0 +1,372 @@
+/* Every CUDA kernel against float64 on odd and ragged shapes, outputs and unwritten KV slots poisoned with NaN.
+ * Needs a card; kernels_test NAME runs one. See compare.h for the rule. */
+#include "tests/gpu/compare.h"
+#include "tests/test.h"
+
+#include "kernels/ops.h"
+
+#include <cuda_runtime_api.h>
+
+static const struct mr_ops *ops;
+static struct mr_device *device;
+
+enum { MAX_TOKENS = 2048, MAX_SEQS = 64, MAX_BLOCKS = 600 };
+
+static bool ready(void)
+{
+    struct mr_err err = {0};
+    struct mr_device_options options = {.precision = MR_FAST, .weight_dtype = MR_BF16, .max_tokens = MAX_TOKENS, .max_seqs = MAX_SEQS,
+                                        .max_blocks = MAX_BLOCKS, .max_row_elements = 16384};
+    if (device)
+        return true;
+    ops = mr_ops_cuda(&err);
+    if (!ops || ops->open(&options, &device, &err) != MR_OK)
+        printf("%s\n", err.text);
+    EXPECT(device);
+    return device != NULL;
+}
+
+/* A bf16 tensor on the card with its values on the host. */
+struct tensor {
+    size_t n;
+    float *host; /* [n] bf16 values as floats */
+    void *card;
+};
+
+static struct tensor tensor_random(size_t n, float scale)
+{
+    struct tensor t = {n, malloc(n * sizeof(float)), NULL};
+    uint16_t *bits = malloc(n * 2);
+    for (size_t i = 0; i < n; i++) {
+        bits[i] = bf16_bits(random_normal() * scale);
+        t.host[i] = bf16_value(bits[i]);
+    }
+    t.card = ops->alloc(device, n * 2 + 64);
+    cudaMemcpy(t.card, bits, n * 2, cudaMemcpyHostToDevice);
+    free(bits);
+    return t;
+}
+
+static struct tensor tensor_poison(size_t n)
+{
+    struct tensor t = {n, malloc(n * sizeof(float)), ops->alloc(device, n * 4 + 64)};
+    cudaMemset(t.card, 0xff, n * 4); /* NaN in bf16 and in f32 */
+    return t;
+}
+
+static void tensor_fetch(struct tensor *t)
+{
+    uint16_t *bits = malloc(t->n * 2);
+    EXPECT_EQ(ops->finish(device), MR_OK);
+    cudaMemcpy(bits, t->card, t->n * 2, cudaMemcpyDeviceToHost);
+    for (size_t i = 0; i < t->n; i++)
+        t->host[i] = bf16_value(bits[i]);
+    free(bits);
+}
+
+static void tensor_free(struct tensor *t)
+{
+    free(t->host);
+    ops->release(device, t->card);
+}
+
+static struct mr_weight *weight_random(int64_t rows, int64_t k, float **host)
+{
+    struct mr_weight *weight = NULL;
+    struct mr_err err = {0};
+    *host = malloc((size_t)(rows * k) * sizeof(float));
+    for (int64_t i = 0; i < rows * k; i++)
+        (*host)[i] = bf16_round(random_normal() / sqrtf((float)k));
+    struct mr_weight_part part = {MR_F32, *host, rows};
+    EXPECT_EQ(ops->weight_open(device, &part, 1, k, &weight, &err), MR_OK);
+    return weight;
+}
+
+/* A batch of sequences with `past` cached tokens and `rows` new ones each; blocks are handed out backwards. */
+struct scene {
+    struct mr_batch batch;
+    int32_t ids[MAX_TOKENS], positions[MAX_TOKENS], slots[MAX_TOKENS], seq_start[MAX_SEQS + 1], seq_length[MAX_SEQS], rows[MAX_TOKENS];
+    int32_t table[MAX_SEQS * MAX_BLOCKS];
+    int32_t n_blocks, block_tokens;
+};
+
+static struct scene *scene_make(const int32_t (*seqs)[2], int n_seqs, int32_t block_tokens, int32_t stride)
+{
+    struct scene *s = calloc(1, sizeof *s);
+    int32_t next = 0, row = 0;
+    s->block_tokens = block_tokens;
+    for (int i = 0; i < n_seqs; i++)
+        s->n_blocks += (seqs[i][0] + seqs[i][1] + block_tokens - 1) / block_tokens;
+    s->n_blocks += 3; /* some that nobody writes */
+    for (int i = 0; i < n_seqs; i++) {
+        int32_t length = seqs[i][0] + seqs[i][1];
+        for (int32_t b = 0; b * block_tokens < length; b++)
+            s->table[i * stride + b] = s->n_blocks - 1 - next++;
+        s->seq_start[i] = row;
+        s->seq_length[i] = length;
+        for (int32_t p = seqs[i][0]; p < length; p++, row++) {
+            s->ids[row] = (int32_t)(random_bits() % 97);
+            s->positions[row] = p;
+            s->slots[row] = s->table[i * stride + p / block_tokens] * block_tokens + p % block_tokens;
+            s->rows[row] = row;
+        }
+    }
+    s->seq_start[n_seqs] = row;
+    s->batch = (struct mr_batch){row, n_seqs, row, stride, s->ids, s->positions, s->slots, s->seq_start, s->seq_length, s->table, s->rows};
+    return s;
+}
+
+TEST(embed_and_gather)
+{
+    REQUIRE(ready());
+    static const int32_t seqs[][2] = {{0, 5}, {7, 1}, {3, 64}};
+    struct scene *s = scene_make(seqs, 3, 16, 9);
+    int32_t picked[3] = {0, 5, 69};
+    s->batch.logit_rows = picked, s->batch.n_logits = 3;
+    float *host;
+    struct mr_weight *table = weight_random(97, 576, &host);
+    struct tensor out = tensor_poison((size_t)s->batch.n_tokens * 576), some = tensor_poison(3 * 576);
+    EXPECT_EQ(ops->begin(device, &s->batch), MR_OK);
+    EXPECT_EQ(ops->embed(device, &(struct mr_embed_params){table, out.card, 1}), MR_OK);
+    EXPECT_EQ(ops->gather(device, &(struct mr_gather_params){out.card, some.card, 576}), MR_OK);
+    tensor_fetch(&out);
+    tensor_fetch(&some);
+    for (int32_t r = 0; r < s->batch.n_tokens; r++)
+        for (int i = 0; i < 576; i++)
+            if (out.host[r * 576 + i] != host[s->ids[r] * 576 + i]) {
+                EXPECT(!"embedding row equals the table's");
+                r = s->batch.n_tokens;
+                break;
+            }
+    for (int r = 0; r < 3; r++)
+        EXPECT(memcmp(some.host + r * 576, out.host + picked[r] * 576, 576 * sizeof(float)) == 0);
+    tensor_free(&out);
+    tensor_free(&some);
+    ops->weight_close(device, table);
+    free(host);
+    free(s);
+}
+
+static void norm_once(int32_t rows, int32_t n, bool delta)
+{
+    struct tensor x = tensor_random((size_t)rows * n, 1), d = tensor_random((size_t)rows * n, 0.5f), out = tensor_poison((size_t)rows * n);
+    float *gain = malloc((size_t)n * sizeof *gain);
+    for (int i = 0; i < n; i++)
+        gain[i] = 1 + 0.2f * random_normal();
+    float *card_gain = ops->upload_f32(device, gain, (size_t)n);
+    struct mr_norm_params p = {x.card, delta ? d.card : NULL, out.card, card_gain, 0, 1e-5f, rows, n};
+    EXPECT_EQ(ops->norm(device, &p), MR_OK);
+    tensor_fetch(&out);
+    struct judge judge = {0};
+    for (int32_t r = 0; r < rows; r++) {
+        double sum = 0;
+        float sum32 = 0;
+        for (int i = 0; i < n; i++) {
+            float v = delta ? bf16_round(x.host[r * n + i] + d.host[r * n + i]) : x.host[r * n + i];
+            sum += (double)v * v;
+            sum32 += v * v;
+        }
+        for (int i = 0; i < n; i++) {
+            float v = delta ? bf16_round(x.host[r * n + i] + d.host[r * n + i]) : x.host[r * n + i];
+            judge_add(&judge, v / sqrt(sum / n + 1e-5) * gain[i], bf16_round(v * (1 / sqrtf(sum32 / n + 1e-5f)) * gain[i]), out.host[r * n + i]);
+        }
+    }
+    EXPECT(judge_ok(&judge));
+    tensor_free(&x);
+    tensor_free(&d);
+    tensor_free(&out);
+    ops->release(device, card_gain);
+    free(gain);
+}
+
+TEST(norm)
+{
+    REQUIRE(ready());
+    static const int32_t widths[] = {64, 576, 2048, 4096, 5120, 8192, 16384};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        norm_once(1, widths[i], true);
+        norm_once(7, widths[i], false);
+    }
+    norm_once(333, 4096, true);
+}
+
+TEST(glu)
+{
+    REQUIRE(ready());
+    static const int32_t shapes[][2] = {{1, 1536}, {3, 8}, {65, 14336}, {2, 1000}};
+    for (size_t s = 0; s < 4; s++) {
+        int32_t rows = shapes[s][0], n = shapes[s][1];
+        struct tensor in = tensor_random((size_t)rows * 2 * n, 2), out = tensor_poison((size_t)rows * n);
+        EXPECT_EQ(ops->glu(device, &(struct mr_glu_params){in.card, out.card, rows, n, MR_SILU}), MR_OK);
+        tensor_fetch(&out);
+        struct judge judge = {0};
+        for (int32_t r = 0; r < rows; r++)
+            for (int i = 0; i < n; i++) {
+                float g = in.host[r * 2 * n + i], u = in.host[r * 2 * n + n + i];
+                judge_add(&judge, g / (1 + exp(-(double)g)) * u, bf16_round(g / (1 + expf(-g)) * u), out.host[r * n + i]);
+            }
+        EXPECT(judge_ok(&judge));
+        tensor_free(&in);
+        tensor_free(&out);
+    }
+}
+
+static void matmul_once(int32_t rows, int64_t n, int64_t k, bool out_f32)
+{
+    float *host;
+    struct mr_weight *weight = weight_random(n, k, &host);
+    struct tensor in = tensor_random((size_t)(rows * k), 1), out = tensor_poison((size_t)(rows * n));
+    float *logits = malloc((size_t)(rows * n) * sizeof(float));
+    EXPECT_EQ(ops->matmul(device, &(struct mr_matmul_params){weight, in.card, out.card, NULL, rows, out_f32}), MR_OK);
+    if (out_f32) {
+        EXPECT_EQ(ops->finish(device), MR_OK);
+        cudaMemcpy(logits, out.card, (size_t)(rows * n) * sizeof(float), cudaMemcpyDeviceToHost);
+    } else {
+        tensor_fetch(&out);
+    }
+    struct judge judge = {0};
+    int32_t step = rows > 16 ? rows / 13 : 1;
+    for (int32_t r = 0; r < rows; r = r == rows - 1 ? rows : r + step < rows - 1 ? r + step : rows - 1)
+        for (int64_t c = 0; c < n; c++) {
+            double exact = 0;
+            float ref = 0;
+            for (int64_t i = 0; i < k; i++) {
+                exact += (double)in.host[r * k + i] * host[c * k + i];
+                ref += in.host[r * k + i] * host[c * k + i];
+            }
+            judge_add(&judge, exact, bf16_round(ref), out_f32 ? logits[r * n + c] : out.host[r * n + c]); /* logits too: their inputs are bf16 */
+        }
+    EXPECT(judge_ok(&judge));
+    if (!judge_ok(&judge))
+        printf("matmul rows %d n %lld k %lld: %g against %g\n", rows, (long long)n, (long long)k, judge.worst, judge.worst_ref);
+    free(logits);
+    free(host);
+    ops->weight_close(device, weight);
+    tensor_free(&in);
+    tensor_free(&out);
+}
+
+TEST(matmul)
+{
+    REQUIRE(ready());
+    static const int32_t rows[] = {1, 2, 3, 4, 5, 17, 64, 130, 515};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        matmul_once(rows[i], 960, 576, false);
+        matmul_once(rows[i], 576, 1536, false);
+    }
+    matmul_once(1, 1537, 4096, true);
+    matmul_once(9, 1000, 2048, true);
+}
+
+/* qkv then attention, checked together with the cache that qkv wrote. */
+static void attention_once(const int32_t (*seqs)[2], int n_seqs, int32_t group, int32_t head_dim, int32_t block_tokens, int32_t window)
+{
+    int32_t n_kv = 2, n_heads = n_kv * group, stride = MAX_BLOCKS, width = (n_heads + 2 * n_kv) * head_dim;
+    struct scene *s = scene_make(seqs, n_seqs, block_tokens, stride);
+    int64_t slab = (int64_t)s->n_blocks * n_kv * block_tokens * head_dim;
+    struct tensor qkv = tensor_random((size_t)s->batch.n_tokens * width, 1), out = tensor_poison((size_t)s->batch.n_tokens * n_heads * head_dim);
+    struct tensor k = tensor_random((size_t)slab, 1), v = tensor_random((size_t)slab, 1);
+    struct mr_kv_view view = {k.card, v.card, MR_BF16, MR_BF16, s->n_blocks, block_tokens, n_kv, head_dim, (int64_t)n_kv * block_tokens * head_dim,
+                              (int64_t)block_tokens * head_dim, head_dim, 1, 1};
+    /* poison every slot that no sequence has cached */
+    uint8_t *cached = calloc(1, (size_t)s->n_blocks * block_tokens);
+    for (int i = 0; i < n_seqs; i++)
+        for (int32_t p = 0; p < seqs[i][0]; p++)
+            cached[s->table[i * stride + p / block_tokens] * block_tokens + p % block_tokens] = 1;
+    for (int32_t slot = 0; slot < s->n_blocks * block_tokens; slot++)
+        for (int h = 0; h < n_kv && !cached[slot]; h++) {
+            int64_t at = slot / block_tokens * view.block_stride + h * view.head_stride + slot % block_tokens * view.token_stride;
+            cudaMemset((uint16_t *)k.card + at, 0xff, (size_t)head_dim * 2);
+            cudaMemset((uint16_t *)v.card + at, 0xff, (size_t)head_dim * 2);
+        }
+    float *frequency = malloc((size_t)head_dim / 2 * sizeof(float));
+    for (int i = 0; i < head_dim / 2; i++)
+        frequency[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
+    float *card_frequency = ops->upload_f32(device, frequency, (size_t)head_dim / 2), scale = 1 / sqrtf((float)head_dim);
+    struct mr_qkv_params q = {.qkv = qkv.card, .kv = &view, .rope_frequency = card_frequency, .rope_magnitude = 1, .rope = MR_ROPE_PAIRS, .n_heads = n_heads,
+                              .rope_dim = head_dim};
+    struct mr_attention_params a = {qkv.card, &view, out.card, scale, 0, window, n_heads};
+    EXPECT_EQ(ops->begin(device, &s->batch), MR_OK);
+    EXPECT_EQ(ops->qkv(device, &q), MR_OK);
+    EXPECT_EQ(ops->attention(device, &a), MR_OK);
+    tensor_fetch(&out);
+    struct tensor rotated = {qkv.n, malloc(qkv.n * sizeof(float)), qkv.card};
+    tensor_fetch(&rotated);
+    struct judge rope = {0};
+    for (int32_t row = 0; row < s->batch.n_tokens; row++)
+        for (int h = 0; h < n_heads; h++)
+            for (int i = 0; i < head_dim / 2; i++) {
+                float x = qkv.host[row * width + h * head_dim + 2 * i], y = qkv.host[row * width + h * head_dim + 2 * i + 1];
+                float angle = (float)s->positions[row] * frequency[i];
+                judge_add(&rope, x * cos(angle) - y * sin(angle), bf16_round(x * cosf(angle) - y * sinf(angle)), rotated.host[row * width + h * head_dim + 2 * i]);
+            }
+    EXPECT(judge_ok(&rope));
+    tensor_fetch(&k);
+    tensor_fetch(&v);
+    struct judge judge = {0};
+    double *p = malloc(sizeof(double) * 20000);
+    for (int i = 0; i < n_seqs; i++)
+        for (int32_t row = s->seq_start[i]; row < s->seq_start[i + 1]; row++) {
+            if (s->seq_start[i + 1] - s->seq_start[i] > 70 && row % 17 && row != s->seq_start[i + 1] - 1)
+                continue;
+            for (int h = 0; h < n_heads; h++) {
+                int32_t last = s->positions[row], first = window && last - window + 1 > 0 ? last - window + 1 : 0;
+                const float *query = rotated.host + row * width + h * head_dim;
+                double top = -INFINITY, sum = 0;
+                for (int32_t key = first; key <= last; key++) {
+                    int64_t at = s->table[i * stride + key / block_tokens] * view.block_stride + h / group * view.head_stride + key % block_tokens * view.token_stride;
+                    double dot = 0;
+                    for (int c = 0; c < head_dim; c++)
+                        dot += (double)query[c] * k.host[at + c];
+                    p[key] = dot * scale;
+                    top = fmax(top, p[key]);
+                }
+                for (int32_t key = first; key <= last; key++)
+                    sum += p[key] = exp(p[key] - top);
+                for (int c = 0; c < head_dim; c++) {
+                    double exact = 0;
+                    float ref = 0;
+                    for (int32_t key = first; key <= last; key++) {
+                        int64_t at = s->table[i * stride + key / block_tokens] * view.block_stride + h / group * view.head_stride + key % block_tokens * view.token_stride;
+                        exact += p[key] * v.host[at + c];
+                        ref += bf16_round((float)p[key]) * v.host[at + c]; /* weights are bf16 in the second product */
+                    }
+                    judge_add(&judge, exact / sum, bf16_round(ref / (float)sum), out.host[((int64_t)row * n_heads + h) * head_dim + c]);
+                }
+            }
+        }
+    EXPECT(judge_ok(&judge));
+    if (!judge_ok(&judge))
+        printf("attention group %d dim %d block %d window %d: %g against %g%s\n", group, head_dim, block_tokens, window, judge.worst, judge.worst_ref,
+               judge.broken ? ", not a number" : "");
+    free(p);
+    free(cached);
+    free(frequency);
+    free(rotated.host);
+    ops->release(device, card_frequency);
+    tensor_free(&qkv);
+    tensor_free(&out);
+    tensor_free(&k);
+    tensor_free(&v);
+    free(s);
+}
+
+TEST(attention)
+{
+    REQUIRE(ready());
+    static const int32_t decode[][2] = {{0, 1}, {15, 1}, {16, 1}, {255, 1}, {256, 1}, {300, 1}, {1023, 1}, {2500, 1}};
+    static const int32_t prefill[][2] = {{0, 2}, {0, 63}, {5, 65}, {100, 17}, {700, 130}, {33, 1}};
+    static const int32_t groups[] = {1, 3, 4, 5, 7, 8, 16}, dims[] = {64, 96, 128, 192, 256};
+    for (int g = 0; g < 7; g++) {
+        attention_once(decode, 8, groups[g], 128, 16, 0);
+        attention_once(prefill, 6, groups[g], 64, 16, 0);
+    }
+    for (int d = 0; d < 5; d++) {
+        attention_once(decode, 8, 3, dims[d], 32, 0);
+        attention_once(prefill, 6, 3, dims[d], 16, 0);
+    }
+    attention_once(decode, 8, 4, 128, 16, 200);
+    attention_once(prefill, 6, 4, 128, 16, 50);
+}
+
+TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(attention))
