@@ -184,7 +184,7 @@ struct mr_sample_params {
 struct mr_score_params {
     const float *logits;
     int32_t rows, vocabulary, n_top;
-    const int32_t *ids;          /* host, [rows]; -1: none */
+    const int32_t *ids;          /* host, [rows]; -1: the row is not looked at */
     struct mr_sampled *out;      /* host, [rows]: id as given, its logprob, top */
 };
 

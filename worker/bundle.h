@@ -15,6 +15,7 @@ struct mr_bundle_options {
     int threads;                  /* 0: one a core */
     bool pin;
     enum mr_precision precision;
+    const char *device;           /* "cpu", "cuda"; NULL: cpu */
     int32_t block_tokens;
     size_t kv_bytes;              /* memory for the cache */
     int32_t max_step_tokens, max_seqs, max_logits;
@@ -34,6 +35,8 @@ struct mr_bundle {
     int32_t context;              /* longest prompt + output */
 };
 
+/* Prints nothing. context is max_context, or the model's own; the cache gets as many blocks as kv_bytes holds (at least one).
+ * MR_ERR_INVALID, MR_ERR_LIMIT: an option does not fit the model, or the file is wrong; err says which and how. */
 enum mr_status mr_bundle_open(const struct mr_bundle_options *options, struct mr_bundle **out, struct mr_err *err);
 void mr_bundle_close(struct mr_bundle *bundle);
 /* The real forward port over this bundle's model and store. */

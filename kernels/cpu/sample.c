@@ -8,6 +8,7 @@
  * inverse-CDF sampling (its running sum depends on the order). */
 #include "kernels/cpu/sample.h"
 
+#include "kernels/cpu/device.h"
 #include "kernels/cpu/score.h"
 #include "kernels/sampling.h"
 
@@ -161,21 +162,29 @@ void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_
         field_narrow(&field, row);
         out->id = field_draw(&field, row, out->id);
     }
-    if (row->n_logprobs >= 0)
+    if (row->n_logprobs >= 0 && out->id >= 0)
         mr_cpu_score_row(logits, vocabulary, row->n_logprobs, out);
+}
+
+static void sample_item(void *context, int32_t r, int thread)
+{
+    const struct mr_sample_params *params = context;
+    int64_t at = (int64_t)r * params->vocabulary;
+    (void)thread;
+    mr_cpu_sample_row(params->logits + at, params->vocabulary, &params->row[r], params->scratch ? params->scratch + at : NULL, &params->out[r]);
 }
 
 enum mr_status mr_cpu_sample(struct mr_device *device, const struct mr_sample_params *params)
 {
-    (void)device;
-    if (params->rows < 0 || params->vocabulary < 1)
+    struct mr_sample_params p = *params;
+    if (p.rows < 0 || p.vocabulary < 1)
         return MR_ERR_UNSUPPORTED;
-    for (int32_t r = 0; r < params->rows; r++)
-        if (params->row[r].n_logprobs > MR_LOGPROBS_MAX || (!params->scratch && mr_sample_row_edits(&params->row[r])))
+    for (int32_t r = 0; r < p.rows; r++)
+        if (p.row[r].n_logprobs > MR_LOGPROBS_MAX || (!p.scratch && mr_sample_row_edits(&p.row[r])))
             return MR_ERR_UNSUPPORTED;
-    for (int32_t r = 0; r < params->rows; r++) {
-        int64_t at = (int64_t)r * params->vocabulary;
-        mr_cpu_sample_row(params->logits + at, params->vocabulary, &params->row[r], params->scratch ? params->scratch + at : NULL, &params->out[r]);
-    }
+    if (device)
+        mr_threads_run(device->threads, p.rows, sample_item, &p);
+    for (int32_t r = 0; !device && r < p.rows; r++)
+        sample_item(&p, r, 0);
     return MR_OK;
 }

@@ -9,7 +9,8 @@ void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_
 /* Whether the row's logits are changed before the draw: bias, penalties or a mask. */
 bool mr_sample_row_edits(const struct mr_sample_row *row);
 
-/* Every row of params. MR_ERR_UNSUPPORTED: a row edits its logits and params->scratch is NULL. device may be NULL. */
+/* Every row of params, split over the device's threads (NULL: the caller's alone). MR_ERR_UNSUPPORTED: a row edits its logits and
+ * params->scratch is NULL. */
 enum mr_status mr_cpu_sample(struct mr_device *device, const struct mr_sample_params *params);
 
 #endif

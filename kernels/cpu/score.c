@@ -1,6 +1,7 @@
 #include "kernels/cpu/score.h"
 
 #include "base/check.h"
+#include "kernels/cpu/device.h"
 
 #include <math.h>
 
@@ -25,7 +26,7 @@ static void top_find(const float *logits, int32_t vocabulary, int32_t n_top, str
 
 void mr_cpu_score_row(const float *logits, int32_t vocabulary, int32_t n_top, struct mr_sampled *out)
 {
-    CHECK(n_top >= 0 && n_top <= MR_LOGPROBS_MAX && out->id < vocabulary);
+    CHECK(n_top >= 0 && n_top <= MR_LOGPROBS_MAX && out->id >= 0 && out->id < vocabulary);
     float largest = -INFINITY;
     double sum = 0;
     for (int32_t id = 0; id < vocabulary; id++)
@@ -33,7 +34,7 @@ void mr_cpu_score_row(const float *logits, int32_t vocabulary, int32_t n_top, st
     for (int32_t id = 0; id < vocabulary; id++)
         sum += (double)expf(logits[id] - largest);
     double log_sum = log(sum);
-    out->logprob = out->id < 0 ? 0.0f : (float)((double)logits[out->id] - largest - log_sum);
+    out->logprob = (float)((double)logits[out->id] - largest - log_sum);
     out->n_top = 0;
     if (n_top)
         top_find(logits, vocabulary, n_top, out);
@@ -41,14 +42,23 @@ void mr_cpu_score_row(const float *logits, int32_t vocabulary, int32_t n_top, st
         out->top_logprobs[i] = (float)((double)out->top_logprobs[i] - largest - log_sum);
 }
 
+static void score_item(void *context, int32_t r, int thread)
+{
+    const struct mr_score_params *params = context;
+    (void)thread;
+    params->out[r] = (struct mr_sampled){.id = params->ids[r]};
+    if (params->ids[r] >= 0)
+        mr_cpu_score_row(params->logits + (int64_t)r * params->vocabulary, params->vocabulary, params->n_top, &params->out[r]);
+}
+
 enum mr_status mr_cpu_score(struct mr_device *device, const struct mr_score_params *params)
 {
-    (void)device;
-    if (params->rows < 0 || params->vocabulary < 1 || params->n_top < 0 || params->n_top > MR_LOGPROBS_MAX)
+    struct mr_score_params p = *params;
+    if (p.rows < 0 || p.vocabulary < 1 || p.n_top < 0 || p.n_top > MR_LOGPROBS_MAX)
         return MR_ERR_UNSUPPORTED;
-    for (int32_t r = 0; r < params->rows; r++) {
-        params->out[r].id = params->ids[r];
-        mr_cpu_score_row(params->logits + (int64_t)r * params->vocabulary, params->vocabulary, params->n_top, &params->out[r]);
-    }
+    if (device)
+        mr_threads_run(device->threads, p.rows, score_item, &p);
+    for (int32_t r = 0; !device && r < p.rows; r++)
+        score_item(&p, r, 0);
     return MR_OK;
 }

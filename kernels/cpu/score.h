@@ -4,9 +4,10 @@
 
 #include "kernels/ops.h"
 
-/* out->logprob of out->id (which the caller has set; -1: none, 0), and the n_top likeliest, lowest id first on ties. */
+/* out->logprob of out->id, which the caller has set, and the n_top likeliest, lowest id first on ties. */
 void mr_cpu_score_row(const float *logits, int32_t vocabulary, int32_t n_top, struct mr_sampled *out);
 
-enum mr_status mr_cpu_score(struct mr_device *device, const struct mr_score_params *params); /* device may be NULL */
+/* A row of id -1 is not looked at: logprob 0, n_top 0. Rows are split over the device's threads; NULL: the caller's alone. */
+enum mr_status mr_cpu_score(struct mr_device *device, const struct mr_score_params *params);
 
 #endif

@@ -5,7 +5,7 @@
 TEST(log_softmax_of_given_ids)
 {
     float logits[] = {1, 2, 3, 2, 1, 2, 3, 2000};
-    int32_t ids[] = {0, -1};
+    int32_t ids[] = {0, 3};
     struct mr_sampled out[2];
     struct mr_score_params params = {.logits = logits, .rows = 2, .vocabulary = 4, .n_top = 3, .ids = ids, .out = out};
     EXPECT_EQ(mr_cpu_score(NULL, &params), MR_OK);
@@ -17,7 +17,8 @@ TEST(log_softmax_of_given_ids)
     EXPECT_EQ(out[0].top_ids[1], 1); /* of two equal ones the lower id first */
     EXPECT_EQ(out[0].top_ids[2], 3);
     EXPECT_NEAR(out[0].top_logprobs[2], 2 - log(sum), 1e-6);
-    EXPECT_EQ(out[1].id, -1);
+    EXPECT_EQ(out[1].id, 3);
+    EXPECT_NEAR(out[1].logprob, 0, 1e-6);
     EXPECT_EQ(out[1].top_ids[0], 3);
     EXPECT_NEAR(out[1].top_logprobs[0], 0, 1e-6);
     EXPECT_NEAR(out[1].top_logprobs[1], -1997, 1e-3);
@@ -43,6 +44,9 @@ TEST(limits)
     EXPECT_EQ(mr_cpu_score(NULL, &params), MR_OK);
     EXPECT_EQ(out.n_top, MR_LOGPROBS_MAX);
     EXPECT_EQ(out.top_ids[19], 19);
+    id = -1;
+    EXPECT_EQ(mr_cpu_score(NULL, &params), MR_OK);
+    EXPECT(out.id == -1 && out.n_top == 0);
     params.n_top = MR_LOGPROBS_MAX + 1;
     EXPECT_EQ(mr_cpu_score(NULL, &params), MR_ERR_UNSUPPORTED);
 }
