@@ -3,8 +3,8 @@
  * 1. Every output is the chain of matmul.c: acc = fma(w, x, acc), k ascending from 0, over w = the float32 value of the weight. One row
  *    (gemv) and many (expand, then tiles of 6 x 16) do the same operations on every output, so rows, blocks of k and chunks change no bit;
  *    it is also the plain path's order, bit for bit.
- * 2. w is made by one FMA: codes are brought to the top byte of a word (one shuffle), so that their conversion is q 2^24, and d is
- *    scaled by 2^-24: both exact.
+ * 2. w is made by one FMA: a code is converted as q 256^j, where it stands in its word, and d is scaled by 256^-j: both exact (d is at
+ *    least 2^-24 in every format, far from float32's smallest).
  * 3. Lanes are outputs: no tail in k, and outputs past the matrix are computed on zeros and not stored.
  * Thread: any, on disjoint outputs. Rejected: scale times block sum (a second accumulator a block costs the tiles 15 %);
  * packed activations (broadcasts straight from the rows cost nothing more). */
@@ -18,9 +18,9 @@
 
 enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6 };
 
-/* Scales of one record: d[v] (times 2^-24 for codes), m[v]. */
+/* Scales of one record. d[j][v]: of byte j of a word of codes, see value(). */
 struct scales {
-    __m256 d[VECTORS], m[VECTORS];
+    __m256 d[4][VECTORS], m[VECTORS];
 };
 
 INLINE __m256 load_half(const uint8_t *p)
@@ -28,36 +28,36 @@ INLINE __m256 load_half(const uint8_t *p)
     return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p));
 }
 
-INLINE struct scales load_scales(enum mr_pack_scale scale, const uint8_t *record)
+INLINE struct scales load_scales(enum mr_pack_code code, enum mr_pack_scale scale, const uint8_t *record)
 {
     struct scales s;
-    const __m256 down = _mm256_set1_ps(0x1p-24f), less8 = _mm256_set1_ps(-8.0f);
+    bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR;
     for (int v = 0; v < VECTORS; v++) {
-        bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR;
         __m256 d = f32 ? _mm256_load_ps((const float *)record + 8 * v) : load_half(record + 16 * v);
         s.m[v] = _mm256_setzero_ps();
         if (scale == MR_SCALE_F16_LESS8)
-            s.m[v] = _mm256_mul_ps(d, less8);
+            s.m[v] = _mm256_mul_ps(d, _mm256_set1_ps(-8.0f));
         else if (scale == MR_SCALE_F16_PAIR)
             s.m[v] = load_half(record + 2 * MR_PACK_OUTPUTS + 16 * v);
         else if (scale == MR_SCALE_F32_PAIR)
             s.m[v] = _mm256_load_ps((const float *)record + MR_PACK_OUTPUTS + 8 * v);
-        s.d[v] = _mm256_mul_ps(d, down);
+        s.d[0][v] = d;
+        for (int j = 1; j < 4; j++)
+            s.d[j][v] = _mm256_mul_ps(d, _mm256_set1_ps(1.0f / (float)(1 << 8 * j)));
     }
     return s;
 }
 
-/* Byte j of every word at the word's top, zeros below. */
-INLINE __m256i top_byte(__m256i words, int j)
+/* d q + m of byte j of every word. A nibble is converted where it stands, 256^j too large; an int8, having a sign, at the word's top. */
+INLINE __m256 value(enum mr_pack_code code, __m256i words, int j, const struct scales *s, int v)
 {
-    const __m256i zero_fill = _mm256_set1_epi32((j << 24) | 0x808080);
-    const __m256i base = _mm256_setr_epi32(0, 4 << 24, 8 << 24, 12 << 24, 0, 4 << 24, 8 << 24, 12 << 24);
-    return _mm256_shuffle_epi8(words, _mm256_or_si256(zero_fill, base));
-}
-
-INLINE __m256 value(__m256i words, int j, __m256 d, __m256 m)
-{
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(top_byte(words, j)), d, m);
+    if (code == MR_PACK_NIBBLES) {
+        __m256 q = _mm256_cvtepi32_ps(_mm256_and_si256(words, _mm256_set1_epi32((int)(0xffu << 8 * j))));
+        return _mm256_fmadd_ps(q, s->d[j][v], s->m[v]);
+    }
+    const __m256i at = _mm256_setr_epi32(0, 4 << 24, 8 << 24, 12 << 24, 0, 4 << 24, 8 << 24, 12 << 24);
+    __m256i top = _mm256_shuffle_epi8(words, _mm256_or_si256(at, _mm256_set1_epi32(j << 24 | 0x808080)));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(top), s->d[3][v], s->m[v]);
 }
 
 /* The words of four values of k (group g of the record), as bytes. */
@@ -81,7 +81,7 @@ INLINE __m256 plain_value(enum mr_pack_code code, const uint8_t *values, int64_t
 /* acc += one record, of codes, times x[run]. */
 INLINE void dot_record(enum mr_pack_code code, enum mr_pack_scale scale, int run, const uint8_t *record, const float *x, __m256 *acc)
 {
-    struct scales s = load_scales(scale, record);
+    struct scales s = load_scales(code, scale, record);
     bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR, pair = scale == MR_SCALE_F16_PAIR || scale == MR_SCALE_F32_PAIR;
     const uint8_t *codes = record + MR_PACK_OUTPUTS * (f32 ? 4 : 2) * (pair ? 2 : 1);
     for (int g = 0; g < run / 4; g++) {
@@ -91,7 +91,7 @@ INLINE void dot_record(enum mr_pack_code code, enum mr_pack_scale scale, int run
         for (int j = 0; j < 4; j++) {
             __m256 broadcast = _mm256_broadcast_ss(x + 4 * g + j);
             for (int v = 0; v < VECTORS; v++)
-                acc[v] = _mm256_fmadd_ps(value(words[v], j, s.d[v], s.m[v]), broadcast, acc[v]);
+                acc[v] = _mm256_fmadd_ps(value(code, words[v], j, &s, v), broadcast, acc[v]);
         }
     }
 }
@@ -160,12 +160,12 @@ static void gemv(const struct mr_matmul_tile *tile)
 INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *record, int32_t n, float *out)
 {
     for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
-        struct scales s = load_scales(pack->scale, record);
+        struct scales s = load_scales(code, pack->scale, record);
         for (int g = 0; g < pack->run / 4; g++, out += 4 * MR_PACK_OUTPUTS) {
             for (int v = 0; v < VECTORS; v++) {
                 __m256i words = code_words(code, record + pack->scale_bytes, g, v);
                 for (int j = 0; j < 4; j++)
-                    _mm256_store_ps(out + j * MR_PACK_OUTPUTS + 8 * v, value(words, j, s.d[v], s.m[v]));
+                    _mm256_store_ps(out + j * MR_PACK_OUTPUTS + 8 * v, value(code, words, j, &s, v));
             }
         }
     }
