@@ -61,8 +61,10 @@ struct mr_options {
         int64_t threads; /* 0: one a core */
         bool pin;
         int64_t precision; /* enum mr_precision */
-        int64_t max_seqs, max_step_tokens, chunk_tokens, max_logits, max_context;
-        int64_t seed; /* of synthetic models */
+        int64_t max_seqs, max_step_tokens, max_logits; /* sequences, tokens, rows of logits of one step */
+        int64_t chunk_tokens;                          /* prefill chunks are multiples of it */
+        int64_t max_context;                           /* 0: the model's own */
+        int64_t seed;                                  /* of synthetic models */
     } engine;
     struct {
         int64_t block_tokens, memory_bytes;
@@ -77,8 +79,8 @@ struct mr_options {
     } limits;
     struct mr_tier_options tier[MR_TIER_COUNT];
     struct {
-        int64_t level; /* enum mr_log_level */
-        bool json;
+        int64_t level;  /* enum mr_log_level */
+        int64_t format; /* 0: logfmt, 1: JSON */
     } log;
     struct {
         int64_t max_bytes;
@@ -94,11 +96,9 @@ struct mr_options {
 enum mr_status mr_options_open(struct mr_options *out, const char *file, const char *const *sets, int n_sets, struct mr_err *err);
 void mr_options_fini(struct mr_options *options);
 
-/* --print-config: a config file that gives the same options; secrets are written as "***". */
+/* --print-config (option_print.c): a config file that gives the same options; secrets are written as "***". */
 void mr_options_print(const struct mr_options *options, struct mr_buf *out);
 /* --print-config --json. */
 void mr_options_print_json(const struct mr_options *options, struct mr_buf *out);
-/* millrace.conf.5 as groff man source. */
-void mr_options_manual(struct mr_buf *out);
 
 #endif
