@@ -28,7 +28,7 @@ INLINE __m256 load_half(const uint8_t *p)
     return _mm256_cvtph_ps(_mm_load_si128((const __m128i *)p));
 }
 
-INLINE struct scales load_scales(enum mr_pack_code code, enum mr_pack_scale scale, const uint8_t *record)
+INLINE struct scales load_scales(enum mr_pack_scale scale, const uint8_t *record)
 {
     struct scales s;
     bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR;
@@ -81,7 +81,7 @@ INLINE __m256 plain_value(enum mr_pack_code code, const uint8_t *values, int64_t
 /* acc += one record, of codes, times x[run]. */
 INLINE void dot_record(enum mr_pack_code code, enum mr_pack_scale scale, int run, const uint8_t *record, const float *x, __m256 *acc)
 {
-    struct scales s = load_scales(code, scale, record);
+    struct scales s = load_scales(scale, record);
     bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR, pair = scale == MR_SCALE_F16_PAIR || scale == MR_SCALE_F32_PAIR;
     const uint8_t *codes = record + MR_PACK_OUTPUTS * (f32 ? 4 : 2) * (pair ? 2 : 1);
     for (int g = 0; g < run / 4; g++) {
@@ -160,7 +160,7 @@ static void gemv(const struct mr_matmul_tile *tile)
 INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *record, int32_t n, float *out)
 {
     for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
-        struct scales s = load_scales(code, pack->scale, record);
+        struct scales s = load_scales(pack->scale, record);
         for (int g = 0; g < pack->run / 4; g++, out += 4 * MR_PACK_OUTPUTS) {
             for (int v = 0; v < VECTORS; v++) {
                 __m256i words = code_words(code, record + pack->scale_bytes, g, v);
