@@ -117,7 +117,7 @@ static enum mr_status load_pieces(struct mr_tokenizer *tokenizer, const struct m
     tokenizer->pieces = calloc(n, sizeof *tokenizer->pieces);
     tokenizer->types = malloc(n);
     tokenizer->ends = calloc(n, sizeof *tokenizer->ends);
-    if (!tokenizer->pieces || !tokenizer->types || !tokenizer->ends)
+    if (!tokenizer->pieces || !tokenizer->types || !tokenizer->ends || !mr_buf_reserve(&tokenizer->bytes, 1))
         return no_memory(err);
     for (size_t i = 0; i < n; i++) {
         size_t start = tokenizer->bytes.n;
@@ -410,7 +410,7 @@ static enum mr_status add_spans(struct encoding *encoding, struct mr_str text, c
         if (at < ends[i])
             at = ends[i];
     }
-    return add_plain(encoding, (struct mr_str){text.p + plain, text.n - plain});
+    return plain < text.n ? add_plain(encoding, (struct mr_str){text.p + plain, text.n - plain}) : MR_OK;
 }
 
 /* Joins the spans in *joined, repaired where they are not UTF-8, and notes their ends. */
