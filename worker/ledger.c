@@ -159,9 +159,9 @@ bool mr_ledger_finished(const struct mr_ledger *ledger, int64_t offset)
 
 void mr_ledger_finish(struct mr_ledger *ledger, int64_t offset)
 {
-    CHECK(offset < ledger->next);
     if (offset < ledger->low)
         return;
+    CHECK(ledger->low >= 0 && offset - ledger->low < MR_LEDGER_SPAN);
     bit_put(ledger, offset, true);
     advance(ledger);
 }

@@ -36,7 +36,7 @@ bool mr_ledger_open(struct mr_ledger *ledger, int64_t committed, struct mr_str m
 enum mr_ledger_seen mr_ledger_see(struct mr_ledger *ledger, int64_t offset);
 /* Finished: below low, or marked. Also of offsets not seen yet. */
 bool mr_ledger_finished(const struct mr_ledger *ledger, int64_t offset);
-/* offset was seen as NEW. Moves low on. */
+/* Of an offset that was seen as NEW, here or before the partition was away for a while. Moves low on. */
 void mr_ledger_finish(struct mr_ledger *ledger, int64_t offset);
 /* May more be admitted? */
 bool mr_ledger_room(const struct mr_ledger *ledger);

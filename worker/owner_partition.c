@@ -1,0 +1,373 @@
+/* Assignment, tail, commits and the question who owns, for one input partition.
+ *
+ *   PARKED --assigned--> TAILING --caught up--> OPEN --revoked, or a commit says we do not own it--> PARKED --too long--> forgotten
+ *   any --the log holds another topic's runs--> STOPPED
+ *
+ * Invariants:
+ * 1. The port delivers input records only between CAUGHT_UP and the next pause: a partition is paused from its assignment on.
+ * 2. The tail is followed without a hole from `since`, or from where a parked partition's tail stood.
+ * 3. One commit is out at a time; a question is a commit whose answer was asked for after the doubt arose. */
+#include "worker/owner_state.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "worker/encoding.h"
+
+struct mr_partition *owner_partition_of(struct mr_owner *owner, struct mr_str topic, int32_t number, bool stream)
+{
+    for (struct mr_partition *p = owner->partitions; p; p = p->next) {
+        if (p->number == number && mr_str_is(topic, stream ? p->stream : p->topic))
+            return p;
+    }
+    return NULL;
+}
+
+static void set_paused(struct mr_owner *owner, struct mr_partition *p, bool paused)
+{
+    if (p->paused == paused)
+        return;
+    p->paused = paused;
+    owner_log(owner, paused ? MR_LOG_PAUSE : MR_LOG_RESUME, p->topic, p->number, 0);
+}
+
+/* With a gap between the two marks, so that a partition at its limit does not flap. */
+void owner_partition_pause(struct mr_owner *owner, struct mr_partition *p)
+{
+    if (p->state != MR_PARTITION_OPEN)
+        return;
+    bool full = p->n_waiting >= owner->config.max_waiting || owner->held_bytes >= owner->config.max_bytes || !mr_ledger_room(&p->ledger);
+    bool half = p->n_waiting <= owner->config.max_waiting / 2 && owner->held_bytes <= owner->config.max_bytes / 4 * 3 && mr_ledger_room(&p->ledger);
+    if (owner->draining || full)
+        set_paused(owner, p, true);
+    else if (half)
+        set_paused(owner, p, false);
+}
+
+static void follow(struct mr_owner *owner, struct mr_partition *p)
+{
+    p->following = true;
+    owner_log(owner, MR_LOG_FOLLOW, p->stream, p->number, p->tail_next >= 0 ? p->tail_next : p->since);
+}
+
+static void park(struct mr_owner *owner, struct mr_partition *p)
+{
+    if (p->following)
+        owner_log(owner, MR_LOG_UNFOLLOW, p->stream, p->number, 0);
+    p->following = p->asking = p->commit_out = false;
+    p->state = MR_PARTITION_PARKED;
+    p->parked_ns = owner->now_ns;
+    for (struct mr_run *run = p->first; run; run = run->next)
+        owner_run_park(owner, run);
+}
+
+void owner_partition_forget(struct mr_owner *owner, struct mr_partition *p)
+{
+    while (p->first)
+        owner_run_discard(owner, p->first);
+    struct mr_partition **link = &owner->partitions;
+    while (*link != p)
+        link = &(*link)->next;
+    *link = p->next;
+    mr_partition_close(p);
+}
+
+void owner_partition_stop(struct mr_owner *owner, struct mr_partition *p, const struct mr_run *run)
+{
+    mr_log(MR_LOG_ERROR, "partition.stopped", "topic=%s partition=%d offset=%lld reason=\"topic recreated\"", p->topic, p->number,
+           (long long)run->src.offset);
+    park(owner, p);
+    set_paused(owner, p, true);
+    p->state = MR_PARTITION_STOPPED;
+}
+
+static struct mr_partition *partition_for(struct mr_owner *owner, struct mr_str topic, int32_t number)
+{
+    struct mr_partition *p = owner_partition_of(owner, topic, number, false);
+    bool parked_topic;
+    const struct mr_route *route = mr_route_of_topic(owner->config.routes, owner->config.n_routes, topic, &parked_topic);
+    if (p || !route)
+        return p;
+    p = mr_partition_open(route, parked_topic, number);
+    CHECK(p);
+    struct mr_partition **link = &owner->partitions;
+    while (*link)
+        link = &(*link)->next;
+    *link = p;
+    return p;
+}
+
+static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
+{
+    struct mr_partition *p = partition_for(owner, event->record.topic, event->record.partition);
+    if (!p)
+        return;
+    int64_t since;
+    bool back = p->tail_next >= 0 || p->n_runs > 0;
+    if (p->state == MR_PARTITION_OPEN || p->state == MR_PARTITION_TAILING)
+        park(owner, p);
+    if (!mr_ledger_open(&p->ledger, event->offset, event->text, &since)) {
+        owner->stats.bad_metadata++;
+        mr_log(MR_LOG_WARN, "partition.metadata", "topic=%s partition=%d reason=\"the map of finished offsets cannot be read: work repeats\"",
+               p->topic, p->number);
+    }
+    owner->stats.parked_back += back;
+    p->assignment++;
+    p->generation = event->generation;
+    p->state = MR_PARTITION_TAILING;
+    p->commit_dirty = false;
+    p->ask_backoff_ns = MR_OWNER_BACKOFF_MIN_NS;
+    if (p->tail_next < 0)
+        p->since = since;
+    for (struct mr_run *run = p->first, *next; run; run = next) {
+        next = run->next;
+        if (mr_ledger_finished(&p->ledger, run->src.offset))
+            owner_run_discard(owner, run);
+    }
+    p->paused = false; /* a new assignment begins with everything flowing */
+    set_paused(owner, p, true);
+    follow(owner, p);
+    mr_log(MR_LOG_INFO, "partition.assigned", "topic=%s partition=%d committed=%lld since=%lld generation=%d back=%d", p->topic, p->number,
+           (long long)event->offset, (long long)since, event->generation, back);
+}
+
+static void revoked(struct mr_owner *owner, struct mr_partition *p, bool lost)
+{
+    mr_log(MR_LOG_INFO, "partition.revoked", "topic=%s partition=%d lost=%d", p->topic, p->number, lost);
+    owner->stats.revoked++;
+    if (p->state == MR_PARTITION_STOPPED) {
+        owner_partition_forget(owner, p);
+        return;
+    }
+    if (p->state == MR_PARTITION_OPEN && !lost && p->commit_dirty) {
+        p->commit_out = false;
+        p->commit_after_ns = 0;
+        owner_partition_commit(owner, p);
+    }
+    if (p->state != MR_PARTITION_PARKED)
+        park(owner, p);
+}
+
+/* An input record of an assigned partition. */
+static void record(struct mr_owner *owner, struct mr_partition *p, const struct mr_record *in)
+{
+    if ((p->state != MR_PARTITION_OPEN && p->state != MR_PARTITION_TAILING) || owner->leaving)
+        return;
+    owner->stats.records++;
+    struct mr_run *run = mr_partition_find(p, in->offset);
+    struct mr_src src = {in->offset, in->timestamp_ms};
+    enum mr_ledger_seen seen = mr_ledger_see(&p->ledger, in->offset);
+    if (run && (run->foreign || run->src.timestamp_ms != src.timestamp_ms)) {
+        owner_partition_stop(owner, p, run);
+        return;
+    }
+    if (seen == MR_LEDGER_FINISHED || (run && run->state != MR_RUN_FOLLOWED))
+        return; /* finished by an earlier owner; or delivered again to one who has it */
+    if (!run)
+        run = mr_partition_add(p, src);
+    CHECK(mr_run_keep_input(run, in)); /* bounded by the fetch size and max_bytes */
+    owner->held_bytes += (int64_t)(run->input.n + run->input_headers.n);
+    run->arrival_ns = owner->now_ns;
+    run->unseen = seen == MR_LEDGER_FULL;
+    mr_partition_wait(p, run);
+    owner_partition_pause(owner, p);
+}
+
+static void caught_up(struct mr_owner *owner, struct mr_partition *p, int64_t next)
+{
+    if (p->tail_next < next)
+        p->tail_next = next;
+    if (p->state != MR_PARTITION_TAILING)
+        return;
+    p->state = MR_PARTITION_OPEN;
+    mr_partition_sweep(p);
+    mr_log(MR_LOG_INFO, "partition.open", "topic=%s partition=%d tail=%lld runs=%d", p->topic, p->number, (long long)p->tail_next, p->n_runs);
+    for (struct mr_run *run = p->first, *after; run; run = after) {
+        after = run->next;
+        if (run->state == MR_RUN_READY)
+            owner_run_begin(owner, run);
+    }
+    owner_partition_pause(owner, p);
+}
+
+/* The first record of the tail says whether the log was cut before it (protocol 9). */
+static void first_record(struct mr_partition *p, const struct mr_record *in)
+{
+    if (p->tail_next < 0 && p->since < 0 && in->offset > 0)
+        p->tail_cut = true;
+    if (p->tail_first_ms < 0)
+        p->tail_first_ms = in->timestamp_ms;
+}
+
+static void followed(struct mr_owner *owner, struct mr_partition *p, const struct mr_record *in)
+{
+    struct mr_stream_record rec;
+    struct mr_arena arena;
+    enum mr_encoding encoding;
+    if (!p->following || in->offset < p->tail_next)
+        return;
+    first_record(p, in);
+    p->tail_next = in->offset + 1;
+    mr_arena_init(&arena, 0);
+    if (!mr_encoding_of(in, &encoding) || mr_stream_record_decode(in, &arena, &rec, NULL) != MR_OK) {
+        owner->stats.ignored++;
+        mr_arena_fini(&arena);
+        return;
+    }
+    if (rec.kind == MR_FOLD_START && rec.body_hash.n && rec.body_hash.n <= 64) {
+        char hash[65] = {0};
+        memcpy(hash, rec.body_hash.p, rec.body_hash.n);
+        mr_names_add(&p->names, rec.job, rec.src.offset, hash);
+    }
+    struct mr_run *run = mr_partition_find(p, rec.src.offset);
+    if (!run && !mr_ledger_finished(&p->ledger, rec.src.offset))
+        run = mr_partition_add(p, rec.src);
+    if (run) {
+        bool accepted = mr_run_follow(run, &rec, in->offset, in->value, encoding);
+        owner->stats.ignored += !accepted;
+        if (run->foreign && run->state != MR_RUN_FOLLOWED)
+            owner_partition_stop(owner, p, run);
+        else
+            owner_run_followed(owner, run, &rec, accepted);
+    }
+    mr_arena_fini(&arena);
+}
+
+/* ---- commits ---- */
+
+static void commit(struct mr_owner *owner, struct mr_partition *p, bool asking)
+{
+    char metadata[MR_LEDGER_METADATA_BYTES + 1];
+    size_t n = mr_ledger_metadata(&p->ledger, mr_partition_since(p), metadata);
+    struct mr_log_action *log = &owner_act(owner, MR_OWNER_DO_LOG)->log;
+    log->kind = MR_LOG_COMMIT;
+    log->record.topic = mr_str_from(p->topic);
+    log->record.partition = p->number;
+    log->offset = p->ledger.low;
+    log->tag = (uint64_t)p->assignment << 1 | asking;
+    log->text = mr_arena_str(&owner->out, (struct mr_str){metadata, n});
+    CHECK(log->text.p);
+    p->commit_out = true;
+    if (!asking)
+        p->commit_dirty = false;
+}
+
+void owner_partition_commit(struct mr_owner *owner, struct mr_partition *p)
+{
+    if (p->commit_out || p->ledger.low < 0 || owner->now_ns < p->commit_after_ns || p->state == MR_PARTITION_PARKED)
+        return;
+    p->commit_after_ns = owner->now_ns + MR_OWNER_COMMIT_NS;
+    commit(owner, p, p->asking);
+    p->commit_dirty = false;
+}
+
+void owner_partition_ask(struct mr_owner *owner, struct mr_partition *p)
+{
+    if (p->asking)
+        return;
+    p->asking = true;
+    p->commit_after_ns = 0;
+    owner_partition_commit(owner, p); /* or, if one is out, when its answer has come */
+}
+
+static void committed(struct mr_owner *owner, struct mr_partition *p, const struct mr_log_event *event)
+{
+    if (event->tag >> 1 != p->assignment || !p->commit_out || p->state == MR_PARTITION_PARKED)
+        return;
+    p->commit_out = false;
+    bool asked = event->tag & 1;
+    owner->stats.commits += event->commit == MR_COMMIT_OK;
+    owner->stats.commit_errors += event->commit != MR_COMMIT_OK;
+    if (event->commit == MR_COMMIT_NOT_OWNER) {
+        mr_log(MR_LOG_WARN, "partition.not_owner", "topic=%s partition=%d", p->topic, p->number);
+        park(owner, p);
+        return;
+    }
+    if (event->commit == MR_COMMIT_RETRY) {
+        p->commit_dirty = true;
+        p->commit_after_ns = owner->now_ns + p->ask_backoff_ns;
+        p->ask_backoff_ns = p->ask_backoff_ns * 2 < MR_OWNER_BACKOFF_MAX_NS ? p->ask_backoff_ns * 2 : MR_OWNER_BACKOFF_MAX_NS;
+        return;
+    }
+    p->ask_backoff_ns = MR_OWNER_BACKOFF_MIN_NS;
+    mr_partition_sweep(p);
+    if (!p->asking)
+        return;
+    if (!asked) { /* it went out before the doubt */
+        p->commit_after_ns = 0;
+        owner_partition_commit(owner, p);
+        return;
+    }
+    p->asking = false;
+    for (struct mr_run *run = p->first, *next; run; run = next) {
+        next = run->next;
+        if (run->state == MR_RUN_ASKING)
+            owner_run_restart(owner, run, MR_CAUSE_REBALANCE, 0);
+    }
+}
+
+/* ---- entry ---- */
+
+static void out_of_range(struct mr_owner *owner, const struct mr_log_event *event)
+{
+    struct mr_partition *p = owner_partition_of(owner, event->record.topic, event->record.partition, true);
+    if (!p) {
+        owner->stats.lost_by_retention++;
+        mr_log(MR_LOG_ERROR, "partition.lost_by_retention", "topic=%.*s partition=%d log_start=%lld", (int)event->record.topic.n,
+               event->record.topic.p, event->record.partition, (long long)event->offset);
+        return;
+    }
+    p->tail_cut = p->tail_cut || event->offset > 0;
+    p->since = p->tail_next = -1;
+    if (p->following)
+        follow(owner, p);
+}
+
+void owner_partition_event(struct mr_owner *owner, const struct mr_log_event *event)
+{
+    bool stream = event->kind == MR_LOG_FOLLOWED || event->kind == MR_LOG_CAUGHT_UP;
+    if (event->kind == MR_LOG_ASSIGNED) {
+        assigned(owner, event);
+        return;
+    }
+    if (event->kind == MR_LOG_OUT_OF_RANGE) {
+        out_of_range(owner, event);
+        return;
+    }
+    struct mr_partition *p = owner_partition_of(owner, event->record.topic, event->record.partition, stream);
+    if (!p)
+        return;
+    switch (event->kind) {
+    case MR_LOG_REVOKED: revoked(owner, p, event->lost); break;
+    case MR_LOG_RECORD: record(owner, p, &event->record); break;
+    case MR_LOG_FOLLOWED: followed(owner, p, &event->record); break;
+    case MR_LOG_CAUGHT_UP: caught_up(owner, p, event->offset); break;
+    case MR_LOG_COMMITTED: committed(owner, p, event); break;
+    default: break;
+    }
+}
+
+void owner_partition_missing(struct mr_owner *owner, const struct mr_log_action *refused)
+{
+    struct mr_partition *p = owner_partition_of(owner, refused->record.topic, refused->record.partition, true);
+    if (!p)
+        return;
+    mr_log(MR_LOG_WARN, "partition.no_stream", "topic=%s partition=%d stream=%s", p->topic, p->number, p->stream);
+    p->following = false;
+    p->follow_again_ns = owner->now_ns + MR_OWNER_LOOK_AGAIN_NS;
+}
+
+void owner_partition_tick(struct mr_owner *owner, struct mr_partition *p)
+{
+    if (p->state == MR_PARTITION_PARKED) {
+        if (owner->now_ns - p->parked_ns >= MR_PARTITION_PARK_NS)
+            owner_partition_forget(owner, p);
+        return;
+    }
+    if (p->follow_again_ns && owner->now_ns >= p->follow_again_ns) {
+        p->follow_again_ns = 0;
+        follow(owner, p);
+    }
+    if (p->state == MR_PARTITION_OPEN && (p->commit_dirty || p->asking))
+        owner_partition_commit(owner, p);
+    owner_partition_pause(owner, p);
+}
