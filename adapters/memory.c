@@ -581,7 +581,7 @@ static enum mr_status follow(struct mr_memory_client *c, const struct mr_log_act
     }
     struct log *log = &topic->partition[action->record.partition];
     *position = (struct position){.topic = topic, .partition = action->record.partition,
-                                  .next = action->offset < 0 ? log->start : action->offset, .caught_up_at = log->end};
+                                  .next = action->offset == MR_LOG_FROM_END ? log->end : action->offset < 0 ? log->start : action->offset, .caught_up_at = log->end};
     return MR_OK;
 }
 

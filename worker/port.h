@@ -66,11 +66,14 @@ enum mr_log_action_kind {
     MR_LOG_COMMIT,     /* record.topic/partition, offset, text (metadata); tag */
     MR_LOG_PAUSE,      /* stop delivering RECORDs of a partition */
     MR_LOG_RESUME,
-    MR_LOG_FOLLOW,     /* deliver a partition from offset on (-1: its start), outside the group */
+    MR_LOG_FOLLOW,     /* deliver a partition from offset on (-1: its start; MR_LOG_FROM_END: its end as it is now), outside the group */
     MR_LOG_UNFOLLOW,
     MR_LOG_REOPEN_PRODUCER, /* after a delivery error: drop what is queued, start a new producer */
     MR_LOG_LEAVE,      /* leave the group (drain): REVOKED events follow */
 };
+
+/* For a reader who will only care for what is appended after CAUGHT_UP: a client that is about to produce. Never for an owner. */
+enum { MR_LOG_FROM_END = -2 };
 
 struct mr_log_action {
     enum mr_log_action_kind kind;
