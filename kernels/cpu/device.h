@@ -10,6 +10,7 @@
 enum {
     MR_CPU_HEAD_DIM_MAX = 512,
     MR_CPU_ROPE_PAIRS_MAX = MR_CPU_HEAD_DIM_MAX / 2,
+    MR_CPU_PARTIAL_FLOATS = 1 << 20, /* attention's partial sums; more than that is not split */
 };
 
 /* Which code runs; each is its own `path`. */
@@ -23,12 +24,23 @@ struct mr_rope_cache {
     int32_t pairs;
 };
 
+/* Rows row .. row + rows - 1 of a step, all of one sequence. */
+struct mr_attention_rows {
+    int32_t sequence, row, rows;
+};
+
+struct mr_attention_space {
+    struct mr_attention_rows *rows; /* [max_tokens] */
+    float *partials;                /* [MR_CPU_PARTIAL_FLOATS] */
+};
+
 struct mr_device {
     struct mr_device_options options;
     enum mr_cpu_isa isa;
     struct mr_threads *threads;
     struct mr_batch batch;   /* of the step in flight */
     struct mr_rope_cache rope;
+    struct mr_attention_space attention;
     float *scratch;          /* [n_threads][scratch_floats], 64-byte aligned */
     size_t scratch_floats;
 };

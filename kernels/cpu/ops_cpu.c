@@ -5,6 +5,7 @@
  * Thread: the engine's. */
 #include "kernels/cpu/device.h"
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/score.h"
@@ -57,7 +58,30 @@ static void cpu_close(struct mr_device *device)
     free(device->scratch);
     free(device->rope.cos);
     free(device->rope.sin);
+    free(device->attention.rows);
+    free(device->attention.partials);
     free(device);
+}
+
+static size_t scratch_floats(const struct mr_device_options *options)
+{
+    size_t floats = options->max_row_elements;
+    floats = floats < MR_MATMUL_SCRATCH_FLOATS ? MR_MATMUL_SCRATCH_FLOATS : floats;
+    floats = floats < MR_ATTENTION_SCRATCH_FLOATS ? MR_ATTENTION_SCRATCH_FLOATS : floats;
+    return (floats + 15) / 16 * 16;
+}
+
+/* The workspace, sized once. false: no memory. */
+static bool carve(struct mr_device *device)
+{
+    size_t n_threads = (size_t)mr_threads_count(device->threads), n_tokens = (size_t)device->options.max_tokens;
+    device->scratch_floats = scratch_floats(&device->options);
+    device->scratch = cpu_alloc(device, n_threads * device->scratch_floats * sizeof(float));
+    device->rope.cos = cpu_alloc(device, n_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float));
+    device->rope.sin = cpu_alloc(device, n_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float));
+    device->attention.rows = cpu_alloc(device, n_tokens * sizeof *device->attention.rows);
+    device->attention.partials = cpu_alloc(device, MR_CPU_PARTIAL_FLOATS * sizeof(float));
+    return device->scratch && device->rope.cos && device->rope.sin && device->attention.rows && device->attention.partials;
 }
 
 static enum mr_status cpu_open(const struct mr_device_options *options, struct mr_device **out, struct mr_err *err)
@@ -74,15 +98,7 @@ static enum mr_status cpu_open(const struct mr_device_options *options, struct m
         free(device);
         return status;
     }
-    size_t n_threads = (size_t)mr_threads_count(device->threads);
-    size_t rope_bytes = (size_t)options->max_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float);
-    device->scratch_floats = (options->max_row_elements + 15) / 16 * 16;
-    if (device->scratch_floats < MR_MATMUL_SCRATCH_FLOATS)
-        device->scratch_floats = MR_MATMUL_SCRATCH_FLOATS;
-    device->scratch = cpu_alloc(device, n_threads * device->scratch_floats * sizeof(float));
-    device->rope.cos = cpu_alloc(device, rope_bytes);
-    device->rope.sin = cpu_alloc(device, rope_bytes);
-    if (!device->scratch || !device->rope.cos || !device->rope.sin) {
+    if (!carve(device)) {
         cpu_close(device);
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the CPU device's workspace");
     }
