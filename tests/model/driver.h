@@ -99,6 +99,8 @@ static inline const float *driver_step(struct driver *d, const struct driver_pie
     }
     d->seq_start[n_pieces] = batch.n_tokens;
     enum mr_status status = mr_model_forward(d->model, d->store, &batch);
+    if (status)
+        printf("a step of %d tokens, %d sequences, %d rows: %s\n", batch.n_tokens, batch.n_seqs, batch.n_logits, mr_status_name(status));
     if (d->ops->finish(d->device) || status)
         return NULL;
     *n_logits = batch.n_logits;
