@@ -1,482 +1,86 @@
-/* The step planner, in strict tier order: realtime, standard, bulk; first come first served inside a tier, and inside one
- * tenant the higher priority first.
+/* The scheduler's interface: open, submit, commit, and what an operator sees. Planning is plan.c's; what each part decides
+ * stands in its own file, named by its noun.
  *
- * Owns: the jobs (slots of one array), the order of the waiting and the resident, the pool and every block table.
- * 1. A job is waiting or resident; only a resident one holds blocks, and exactly one entry of resident[] names it.
- * 2. resident[] is sorted by (tier, admission). A sequence that needs a block takes it from the last entry, perhaps itself:
- *    so nobody planned already is a victim, and two sequences in a full pool never wait for each other.
- * 3. Blocks are reserved before an item is planned: a step never runs out. Those of a step in flight return at commit.
- * 4. Admission reserves the whole known prefix. Its victims are of lower tiers only, and are taken only if they suffice.
- * One thread, no allocation after open. */
-#include "scheduler/scheduler.h"
+ * 1. Service is charged at commit: prompt positions once each, as cached where admission found them, outputs once each;
+ *    recomputed positions never. 2. What comes for a job while its step runs (cancel, preempt) is done at commit, so that its
+ * blocks stay until the step that reads them has retired. Engine thread. */
+#include "scheduler/core.h"
 
 #include "base/check.h"
-#include "base/hash.h"
-#include "kv/block_pool.h"
-#include "kv/block_table.h"
+#include "base/clock.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-enum job_state { JOB_FREE, JOB_WAITING, JOB_RESIDENT };
+/* ---- open ---- */
 
-struct job {
-    struct mr_sched_job in;
-    enum job_state state;
-    int32_t known, computed;
-    int32_t next, prev;          /* waiting: the tier's list; free: next */
-    uint64_t order;              /* submission; orders equal arrivals */
-    uint64_t admitted;           /* resident: number of the admission */
-    uint64_t preempted_step;     /* not admitted again in the step that preempted it */
-    bool in_flight, cancelled, preempt_asked; /* what came while its step ran is done at commit */
-    struct mr_block_table table;
-    int32_t slot;                /* resident: index of its block table storage */
-};
+static int32_t or_default(int32_t value, int32_t otherwise) { return value ? value : otherwise; }
 
-struct list {
-    int32_t head, tail, n;
-};
-
-struct mr_sched {
-    struct mr_sched_config config;
-    struct mr_block_pool pool;
-    struct job *jobs;            /* [max_jobs] */
-    int32_t *index;              /* [index_size] open addressing: job + 1, 0 empty */
-    int32_t index_mask;
-    int32_t free_jobs;
-    struct list waiting[MR_TIER_COUNT];
-    int32_t *resident;           /* [max_seqs] */
-    int32_t n_resident;
-    int32_t *slots;              /* [max_seqs] free table storage */
-    int32_t n_slots;
-    int32_t *table_storage;      /* [max_seqs][table_blocks] */
-    int32_t table_blocks;
-    struct mr_sched_item *items; /* [max_seqs] of the plan; decodes grow from the front, chunks are appended after */
-    struct mr_sched_item *chunks;
-    int32_t *item_job;           /* [max_seqs] job of items[i] */
-    int32_t *chunk_job;
-    int32_t n_items, n_chunks;
-    bool planned;                /* a plan with items awaits its commit */
-    uint64_t *preempted, *expired;
-    int32_t n_preempted, n_expired;
-    uint64_t order, admissions, step;
-    int64_t n_preemptions, n_expirations;
-};
-
-/* ---- the index of ids ---- */
-
-static int32_t index_slot(const struct mr_sched *s, uint64_t id)
+static void config_defaults(struct mr_sched_config *c)
 {
-    int32_t at = (int32_t)(mr_mix64(id) & (uint64_t)s->index_mask);
-    while (s->index[at] && s->jobs[s->index[at] - 1].in.id != id)
-        at = (at + 1) & s->index_mask;
-    return at;
+    c->floor_tokens = or_default(c->floor_tokens, 8 * c->chunk_quantum);
+    c->forced_chunk = or_default(c->forced_chunk, 4 * c->chunk_quantum);
+    c->forced_chunk = c->forced_chunk < c->max_step_tokens ? c->forced_chunk : c->max_step_tokens;
+    c->visible = or_default(c->visible, 64);
+    c->window_tokens = or_default(c->window_tokens, 8192);
+    c->input_permille = or_default(c->input_permille, 1000);
+    c->cached_permille = or_default(c->cached_permille, 100);
+    c->output_permille = or_default(c->output_permille, 2000);
 }
 
-static void index_remove(struct mr_sched *s, uint64_t id)
+void mr_sched_config_profile(struct mr_sched_config *c)
 {
-    int32_t hole = index_slot(s, id), at = hole;
-    CHECK(s->index[hole]);
-    for (;;) { /* closes the gap, so that no tombstones gather */
-        s->index[hole] = 0;
-        int32_t home;
-        do {
-            at = (at + 1) & s->index_mask;
-            if (!s->index[at])
-                return;
-            home = (int32_t)(mr_mix64(s->jobs[s->index[at] - 1].in.id) & (uint64_t)s->index_mask);
-        } while (((at - home) & s->index_mask) < ((at - hole) & s->index_mask));
-        s->index[hole] = s->index[at];
-        hole = at;
+    static const int64_t TTFT_MS[MR_TIER_COUNT] = {500, 5000, 0}, TPOT_MS[MR_TIER_COUNT] = {50, 100, 0};
+    static const int32_t FLOOR_PERMILLE[MR_TIER_COUNT] = {700, 250, 50};
+    const struct mr_sched_cost *cost = &c->cost;
+    /* A quantum is what about a tenth of a step's fixed cost pays for: 64 on a GPU of 18 us a token, 16 on two cores. */
+    if (!c->chunk_quantum)
+        c->chunk_quantum = cost->token_ps > 200000000 ? 16 : 64;
+    c->floor_tokens = or_default(c->floor_tokens, c->chunk_quantum <= 16 ? 16 : 512);
+    c->forced_chunk = or_default(c->forced_chunk, c->chunk_quantum <= 16 ? 32 : 256);
+    /* SLOs: the default, or twice what one prompt of 512 tokens, and four times what a step of 8 decodes and a floor takes. */
+    int64_t prompt_ns = 2 * cost_step_ps(cost, cost_load_chunk(0, 512)) / 1000;
+    int64_t step_ns = 4 * cost_step_ps(cost, cost_load_sum((struct cost_load){8, 8 * 512, 0}, cost_load_chunk(0, c->floor_tokens))) / 1000;
+    for (int tier = 0; tier < MR_TIER_BULK; tier++) {
+        int64_t ttft = TTFT_MS[tier] * MR_NS_PER_MS, tpot = TPOT_MS[tier] * MR_NS_PER_MS;
+        int64_t factor = tier == MR_TIER_REALTIME ? 1 : 4;
+        if (!c->tier[tier].ttft_ns)
+            c->tier[tier].ttft_ns = ttft > factor * prompt_ns ? ttft : factor * prompt_ns;
+        if (!c->tier[tier].tpot_ns)
+            c->tier[tier].tpot_ns = tpot > step_ns ? tpot : step_ns;
     }
-}
-
-/* ---- waiting lists, in order of arrival ---- */
-
-static bool job_before(const struct job *a, const struct job *b)
-{
-    return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;
-}
-
-static void waiting_insert(struct mr_sched *s, int32_t j)
-{
-    struct list *list = &s->waiting[s->jobs[j].in.tier];
-    int32_t after = list->tail;
-    while (after >= 0 && job_before(&s->jobs[j], &s->jobs[after]))
-        after = s->jobs[after].prev;
-    int32_t before = after >= 0 ? s->jobs[after].next : list->head;
-    s->jobs[j].prev = after;
-    s->jobs[j].next = before;
-    *(after >= 0 ? &s->jobs[after].next : &list->head) = j;
-    *(before >= 0 ? &s->jobs[before].prev : &list->tail) = j;
-    s->jobs[j].state = JOB_WAITING;
-    list->n++;
-}
-
-static void waiting_remove(struct mr_sched *s, int32_t j)
-{
-    struct job *job = &s->jobs[j];
-    struct list *list = &s->waiting[job->in.tier];
-    *(job->prev >= 0 ? &s->jobs[job->prev].next : &list->head) = job->next;
-    *(job->next >= 0 ? &s->jobs[job->next].prev : &list->tail) = job->prev;
-    list->n--;
-}
-
-/* First come; inside the first comer's tenant, the highest priority. Jobs preempted in this step sit it out. */
-static int32_t waiting_choose(const struct mr_sched *s, int tier)
-{
-    int32_t best = -1;
-    for (int32_t j = s->waiting[tier].head; j >= 0; j = s->jobs[j].next) {
-        const struct job *job = &s->jobs[j];
-        if (job->preempted_step == s->step)
-            continue;
-        if (best < 0 || (job->in.tenant == s->jobs[best].in.tenant && job->in.priority > s->jobs[best].in.priority))
-            best = j;
-    }
-    return best;
-}
-
-/* ---- residents ---- */
-
-static void resident_insert(struct mr_sched *s, int32_t j)
-{
-    struct job *job = &s->jobs[j];
-    int32_t at = s->n_resident++;
-    for (; at > 0 && s->jobs[s->resident[at - 1]].in.tier > job->in.tier; at--)
-        s->resident[at] = s->resident[at - 1];
-    s->resident[at] = j;
-    job->state = JOB_RESIDENT;
-    job->admitted = ++s->admissions;
-    job->slot = s->slots[--s->n_slots];
-    job->table = (struct mr_block_table){.blocks = s->table_storage + (size_t)job->slot * s->table_blocks, .capacity = s->table_blocks};
-    job->computed = 0;
-}
-
-static void resident_remove(struct mr_sched *s, int32_t j)
-{
-    struct job *job = &s->jobs[j];
-    int32_t at = 0;
-    while (s->resident[at] != j)
-        at++;
-    memmove(&s->resident[at], &s->resident[at + 1], (size_t)(--s->n_resident - at) * sizeof *s->resident);
-    mr_block_table_trim(&job->table, &s->pool, 0, s->config.block_tokens);
-    s->slots[s->n_slots++] = job->slot;
-    job->computed = 0;
-}
-
-static void job_forget(struct mr_sched *s, int32_t j)
-{
-    struct job *job = &s->jobs[j];
-    if (job->state == JOB_RESIDENT)
-        resident_remove(s, j);
-    else
-        waiting_remove(s, j);
-    index_remove(s, job->in.id);
-    job->state = JOB_FREE;
-    job->next = s->free_jobs;
-    s->free_jobs = j;
-}
-
-static void job_preempt(struct mr_sched *s, int32_t j)
-{
-    resident_remove(s, j);
-    s->jobs[j].preempted_step = s->step;
-    s->jobs[j].preempt_asked = false;
-    waiting_insert(s, j);
-    s->n_preemptions++;
-}
-
-/* ---- planning ---- */
-
-static void plan_preempt(struct mr_sched *s, int32_t j)
-{
-    s->preempted[s->n_preempted++] = s->jobs[j].in.id;
-    job_preempt(s, j);
-}
-
-/* Blocks for `tokens` of resident j, from the end of the order if the pool is empty; false: j gave itself up. */
-static bool plan_reserve(struct mr_sched *s, int32_t j, int32_t tokens)
-{
-    while (!mr_block_table_reserve(&s->jobs[j].table, &s->pool, tokens, s->config.block_tokens)) {
-        int32_t victim = s->resident[s->n_resident - 1];
-        plan_preempt(s, victim);
-        if (victim == j)
-            return false;
-    }
-    return true;
-}
-
-static void plan_expire(struct mr_sched *s, int64_t start_ns)
-{
     for (int tier = 0; tier < MR_TIER_COUNT; tier++)
-        for (int32_t j = s->waiting[tier].head, next; j >= 0; j = next) {
-            next = s->jobs[j].next;
-            if (s->jobs[j].in.deadline_ns && s->jobs[j].in.deadline_ns <= start_ns) {
-                s->expired[s->n_expired++] = s->jobs[j].in.id;
-                job_forget(s, j);
-            }
-        }
-    for (int32_t i = s->n_resident - 1; i >= 0; i--) {
-        int32_t j = s->resident[i];
-        if (s->jobs[j].in.deadline_ns && s->jobs[j].in.deadline_ns <= start_ns) {
-            s->expired[s->n_expired++] = s->jobs[j].in.id;
-            job_forget(s, j);
-        }
-    }
-    s->n_expirations += s->n_expired;
+        c->tier[tier].floor_permille = or_default(c->tier[tier].floor_permille, FLOOR_PERMILLE[tier]);
 }
 
-static void plan_add(struct mr_sched *s, int32_t j, int32_t n)
+static enum mr_status slo_check(const struct mr_sched_config *c, struct mr_err *err)
 {
-    struct job *job = &s->jobs[j];
-    bool decode = job->known - job->computed == 1;
-    struct mr_sched_item item = {.id = job->in.id, .start = job->computed, .n = n, .samples = job->computed + n == job->known,
-                                 .blocks = job->table.blocks, .n_blocks = job->table.n_blocks};
-    job->in_flight = true;
-    if (decode) {
-        s->item_job[s->n_items] = j;
-        s->items[s->n_items++] = item;
-    } else {
-        s->chunk_job[s->n_chunks] = j;
-        s->chunks[s->n_chunks++] = item;
-    }
-}
-
-static int32_t chunk_size(const struct mr_sched *s, const struct job *job, int32_t budget, bool forced)
-{
-    int32_t n = job->known - job->computed;
-    if (n <= budget)
-        return n;
-    int32_t rounded = budget - budget % s->config.chunk_quantum;
-    return rounded > 0 || !forced ? rounded : budget;
-}
-
-static int32_t decodes_behind(const struct mr_sched *s, int32_t at)
-{
-    int32_t n = 0;
-    for (int32_t i = at + 1; i < s->n_resident; i++)
-        n += s->jobs[s->resident[i]].known - s->jobs[s->resident[i]].computed == 1;
-    return n;
-}
-
-/* Plans resident[at]; returns the tokens it took. Prefill leaves a token for each decode behind it. */
-static int32_t plan_resident(struct mr_sched *s, int32_t at, int32_t budget)
-{
-    int32_t j = s->resident[at];
-    struct job *job = &s->jobs[j];
-    int32_t left = job->known - job->computed;
-    if (left > 1) {
-        int32_t spare = budget - decodes_behind(s, at);
-        left = chunk_size(s, job, spare > 0 ? spare : 0, s->n_items + s->n_chunks == 0);
-    }
-    if (left < 1 || budget < 1 || !plan_reserve(s, j, job->computed + left))
-        return 0;
-    plan_add(s, j, left);
-    return left;
-}
-
-/* Makes room for a waiting job: free blocks and a slot, by preemption of lower tiers if that is enough. */
-static bool plan_admit(struct mr_sched *s, int32_t j)
-{
-    struct job *job = &s->jobs[j];
-    int32_t need = mr_blocks_for(job->known, s->config.block_tokens), have = mr_block_pool_available(&s->pool), slots = s->n_slots;
-    for (int32_t i = s->n_resident - 1; i >= 0 && s->jobs[s->resident[i]].in.tier > job->in.tier; i--) {
-        have += s->jobs[s->resident[i]].table.n_blocks;
-        slots++;
-    }
-    if (have < need || slots == 0)
-        return false;
-    while (mr_block_pool_available(&s->pool) < need || s->n_slots == 0)
-        plan_preempt(s, s->resident[s->n_resident - 1]);
-    waiting_remove(s, j);
-    resident_insert(s, j);
-    CHECK(mr_block_table_reserve(&job->table, &s->pool, job->known, s->config.block_tokens));
-    return true;
-}
-
-void mr_sched_plan(struct mr_sched *s, int64_t start_ns, struct mr_sched_plan *plan)
-{
-    CHECK(!s->planned);
-    s->step++;
-    s->n_items = s->n_chunks = s->n_preempted = s->n_expired = 0;
-    plan_expire(s, start_ns);
-    int32_t budget = s->config.max_step_tokens, at = 0;
-    bool blocked = false;
+    static const char *const names[] = {"realtime", "standard", "bulk"};
+    int64_t decode_ns = cost_step_ps(&c->cost, cost_load_decode(1)) / 1000;
+    int64_t chunk_ns = cost_step_ps(&c->cost, cost_load_chunk(0, c->chunk_quantum)) / 1000;
     for (int tier = 0; tier < MR_TIER_COUNT; tier++) {
-        for (; at < s->n_resident && s->jobs[s->resident[at]].in.tier == tier;) {
-            int32_t j = s->resident[at];
-            budget -= plan_resident(s, at, budget);
-            at += at < s->n_resident && s->resident[at] == j;
-        }
-        for (int32_t j; !blocked && budget > 0 && (j = waiting_choose(s, tier)) >= 0;) {
-            blocked = !plan_admit(s, j);
-            if (!blocked)
-                budget -= plan_resident(s, at, budget), at += at < s->n_resident && s->resident[at] == j;
-        }
+        if (c->tier[tier].tpot_ns && c->tier[tier].tpot_ns < decode_ns)
+            return mr_err_set(err, MR_ERR_INVALID, "%s: a time per output token of %.3f ms is asked for; this device needs %.3f ms for one job alone",
+                              names[tier], (double)c->tier[tier].tpot_ns / 1e6, (double)decode_ns / 1e6);
+        if (c->tier[tier].ttft_ns && c->tier[tier].ttft_ns < chunk_ns)
+            return mr_err_set(err, MR_ERR_INVALID, "%s: a time to first token of %.3f ms is asked for; this device needs %.3f ms for %d tokens alone",
+                              names[tier], (double)c->tier[tier].ttft_ns / 1e6, (double)chunk_ns / 1e6, c->chunk_quantum);
     }
-    memcpy(s->items + s->n_items, s->chunks, (size_t)s->n_chunks * sizeof *s->chunks);
-    memcpy(s->item_job + s->n_items, s->chunk_job, (size_t)s->n_chunks * sizeof *s->chunk_job);
-    s->n_items += s->n_chunks;
-    s->planned = s->n_items > 0;
-    const struct mr_sched_cost *c = &s->config.cost;
-    int64_t tokens = 0, context = 0, pairs = 0;
-    for (int32_t i = 0; i < s->n_items; i++) {
-        const struct mr_sched_item *item = &s->items[i];
-        tokens += item->n;
-        if (item->n == 1)
-            context += item->start + 1;
-        else
-            pairs += (int64_t)item->n * (item->start + item->n / 2);
-    }
-    int64_t dense = c->base_ps + c->token_ps * tokens;
-    int64_t ps = (dense > c->floor_ps ? dense : c->floor_ps) + c->context_ps * context + c->pair_ps * pairs + c->overhead_ps;
-    *plan = (struct mr_sched_plan){.items = s->items, .n_items = s->n_items, .n_tokens = (int32_t)tokens, .preempted = s->preempted,
-                                   .n_preempted = s->n_preempted, .expired = s->expired, .n_expired = s->n_expired,
-                                   .predicted_ns = s->n_items ? ps / 1000 : 0};
-}
-
-void mr_sched_commit(struct mr_sched *s, const struct mr_sched_result *results, int32_t n, int64_t now_ns)
-{
-    (void)now_ns;
-    CHECK(n == s->n_items && (s->planned || n == 0));
-    s->planned = false;
-    for (int32_t i = 0; i < n; i++) {
-        int32_t j = s->item_job[i];
-        struct job *job = &s->jobs[j];
-        const struct mr_sched_result *result = &results[i];
-        job->in_flight = false;
-        job->computed += s->items[i].n;
-        CHECK(result->new_tokens >= 0 && (s->items[i].samples || result->new_tokens == 0));
-        job->known += result->new_tokens;
-        CHECK(job->known <= job->in.max_tokens);
-        if (result->finished || job->cancelled)
-            job_forget(s, j);
-        else if (job->preempt_asked)
-            job_preempt(s, j);
-        else
-            CHECK(job->computed < job->known); /* a job that goes on has a token to compute */
-    }
-    s->n_items = 0;
-}
-
-/* ---- the rest of the interface ---- */
-
-enum mr_status mr_sched_submit(struct mr_sched *s, const struct mr_sched_job *in, int64_t now_ns, struct mr_err *err)
-{
-    (void)now_ns;
-    const struct mr_sched_config *config = &s->config;
-    if (in->tier < 0 || in->tier >= MR_TIER_COUNT || in->tenant >= (uint32_t)config->max_tenants || in->priority < 0 || in->priority > 9)
-        return mr_err_set(err, MR_ERR_INVALID, "tier %d, tenant %u or priority %d is out of range", in->tier, in->tenant, in->priority);
-    if (in->known_tokens < 1 || in->max_tokens < in->known_tokens || in->max_tokens > config->max_context)
-        return mr_err_set(err, MR_ERR_INVALID, "%d known of at most %d tokens in a context of %d", in->known_tokens, in->max_tokens,
-                          config->max_context);
-    if (mr_blocks_for(in->max_tokens, config->block_tokens) > config->n_blocks)
-        return mr_err_set(err, MR_ERR_LIMIT, "%d tokens need more than the %d blocks there are", in->max_tokens, config->n_blocks);
-    int32_t at = index_slot(s, in->id);
-    if (s->index[at])
-        return mr_err_set(err, MR_ERR_INVALID, "job %llu is live already", (unsigned long long)in->id);
-    int32_t j = s->free_jobs;
-    if (j < 0)
-        return mr_err_set(err, MR_ERR_LIMIT, "%d jobs are waiting or running, which is the limit", config->max_jobs);
-    s->free_jobs = s->jobs[j].next;
-    s->index[at] = j + 1;
-    s->jobs[j] = (struct job){.in = *in, .known = in->known_tokens, .order = s->order++};
-    waiting_insert(s, j);
     return MR_OK;
-}
-
-bool mr_sched_cancel(struct mr_sched *s, uint64_t id)
-{
-    int32_t j = s->index[index_slot(s, id)] - 1;
-    if (j < 0 || s->jobs[j].cancelled)
-        return false;
-    if (s->jobs[j].in_flight)
-        s->jobs[j].cancelled = true;
-    else
-        job_forget(s, j);
-    return true;
-}
-
-bool mr_sched_preempt(struct mr_sched *s, uint64_t id)
-{
-    int32_t j = s->index[index_slot(s, id)] - 1;
-    if (j < 0 || s->jobs[j].state != JOB_RESIDENT || s->jobs[j].cancelled)
-        return false;
-    if (s->jobs[j].in_flight)
-        s->jobs[j].preempt_asked = true;
-    else
-        job_preempt(s, j);
-    return true;
-}
-
-void mr_sched_stats(const struct mr_sched *s, struct mr_sched_stats *out)
-{
-    *out = (struct mr_sched_stats){.blocks_total = s->pool.n_blocks, .blocks_used = s->pool.n_blocks - s->pool.n_free,
-                                   .preemptions = s->n_preemptions, .expired = s->n_expirations};
-    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
-        out->waiting[tier] = s->waiting[tier].n;
-    for (int32_t i = 0; i < s->n_resident; i++)
-        out->resident[s->jobs[s->resident[i]].in.tier]++;
-}
-
-static void check_waiting(const struct mr_sched *s, int tier)
-{
-    int32_t n = 0, prev = -1;
-    for (int32_t j = s->waiting[tier].head; j >= 0; prev = j, j = s->jobs[j].next, n++) {
-        const struct job *job = &s->jobs[j];
-        CHECK(job->state == JOB_WAITING && job->in.tier == tier && job->prev == prev && !job->in_flight);
-        CHECK(prev < 0 || job_before(&s->jobs[prev], job));
-        CHECK(s->index[index_slot(s, job->in.id)] == j + 1);
-    }
-    CHECK(n == s->waiting[tier].n && prev == s->waiting[tier].tail);
-}
-
-void mr_sched_check(const struct mr_sched *s)
-{
-    int32_t held = 0, live = s->n_resident;
-    mr_block_pool_check(&s->pool);
-    for (int32_t i = 0; i < s->n_resident; i++) {
-        const struct job *job = &s->jobs[s->resident[i]];
-        CHECK(job->state == JOB_RESIDENT && s->index[index_slot(s, job->in.id)] == s->resident[i] + 1);
-        CHECK(job->computed >= 0 && job->computed < job->known && job->known <= job->in.max_tokens);
-        CHECK(job->computed <= job->table.n_blocks * s->config.block_tokens);
-        held += job->table.n_blocks;
-        const struct job *before = i ? &s->jobs[s->resident[i - 1]] : NULL;
-        CHECK(!before || before->in.tier < job->in.tier || (before->in.tier == job->in.tier && before->admitted < job->admitted));
-    }
-    CHECK(held + s->pool.n_free == s->pool.n_blocks);
-    CHECK(s->n_resident + s->n_slots == s->config.max_seqs);
-    for (int tier = 0; tier < MR_TIER_COUNT; tier++) {
-        check_waiting(s, tier);
-        live += s->waiting[tier].n;
-    }
-    for (int32_t j = s->free_jobs; j >= 0; j = s->jobs[j].next, live++)
-        CHECK(s->jobs[j].state == JOB_FREE);
-    CHECK(live == s->config.max_jobs);
 }
 
 static bool sched_allocate(struct mr_sched *s)
 {
-    const struct mr_sched_config *c = &s->config;
-    size_t seqs = (size_t)c->max_seqs, jobs = (size_t)c->max_jobs;
-    int32_t index_size = 16;
-    while (index_size < 2 * c->max_jobs)
-        index_size *= 2;
-    s->index_mask = index_size - 1;
-    s->table_blocks = mr_blocks_for(c->max_context, c->block_tokens);
-    s->jobs = calloc(jobs, sizeof *s->jobs);
-    s->index = calloc((size_t)index_size, sizeof *s->index);
-    s->resident = calloc(seqs, sizeof *s->resident);
-    s->slots = calloc(seqs, sizeof *s->slots);
-    s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);
+    size_t seqs = (size_t)s->config.max_seqs, jobs = (size_t)s->config.max_jobs;
     s->items = calloc(seqs, sizeof *s->items);
-    s->chunks = calloc(seqs, sizeof *s->chunks);
-    s->item_job = calloc(seqs, sizeof *s->item_job);
-    s->chunk_job = calloc(seqs, sizeof *s->chunk_job);
-    s->preempted = calloc(jobs, sizeof *s->preempted);
+    s->item_jobs = calloc(seqs, sizeof *s->item_jobs);
+    s->victims = calloc(seqs, sizeof *s->victims);
+    s->preempted = calloc(seqs, sizeof *s->preempted);
     s->expired = calloc(jobs, sizeof *s->expired);
-    return s->jobs && s->index && s->resident && s->slots && s->table_storage && s->items && s->chunks && s->item_job && s->chunk_job &&
-           s->preempted && s->expired;
+    s->scratch = calloc(seqs, sizeof *s->scratch);
+    s->scratch_keys = calloc(seqs, sizeof *s->scratch_keys);
+    return s->items && s->item_jobs && s->victims && s->preempted && s->expired && s->scratch && s->scratch_keys && jobs_open(s) &&
+           lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits, s->config.max_tenants) && bulk_open(&s->bulk) &&
+           decisions_open(&s->decisions, s->config.max_tenants);
 }
 
 enum mr_status mr_sched_open(const struct mr_sched_config *c, struct mr_sched **out, struct mr_err *err)
@@ -484,20 +88,20 @@ enum mr_status mr_sched_open(const struct mr_sched_config *c, struct mr_sched **
     if (c->n_blocks < 1 || c->block_tokens < 1 || c->max_seqs < 1 || c->max_step_tokens < 1 || c->max_jobs < 1 || c->max_jobs > 1 << 28 ||
         c->max_tenants < 1 || c->max_context < 1 || c->chunk_quantum < 1)
         return mr_err_set(err, MR_ERR_INVALID, "every size of the scheduler must be at least 1");
+    enum mr_status status = slo_check(c, err);
+    if (status != MR_OK)
+        return status;
     struct mr_sched *s = calloc(1, sizeof *s);
     if (!s)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the scheduler");
     s->config = *c;
-    if (!sched_allocate(s) || mr_block_pool_open(&s->pool, c->n_blocks, err) != MR_OK) {
+    config_defaults(&s->config);
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        s->tiers.permille[tier] = c->tier[tier].floor_permille;
+    if (!sched_allocate(s) || mr_block_pool_open(&s->pool, c->n_blocks, NULL) != MR_OK) {
         mr_sched_close(s);
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a scheduler of %d jobs and %d sequences", c->max_jobs, c->max_seqs);
     }
-    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
-        s->waiting[tier] = (struct list){.head = -1, .tail = -1};
-    for (int32_t i = 0; i < c->max_jobs; i++)
-        s->jobs[i].next = i + 1 < c->max_jobs ? i + 1 : -1;
-    for (int32_t i = 0; i < c->max_seqs; i++)
-        s->slots[s->n_slots++] = c->max_seqs - 1 - i;
     *out = s;
     return MR_OK;
 }
@@ -507,9 +111,274 @@ void mr_sched_close(struct mr_sched *s)
     if (!s)
         return;
     mr_block_pool_close(&s->pool);
-    void *owned[] = {s->jobs, s->index, s->resident, s->slots, s->table_storage, s->items, s->chunks, s->item_job, s->chunk_job,
-                     s->preempted, s->expired};
+    jobs_close(s);
+    lengths_close(&s->lengths);
+    limits_close(&s->limits);
+    bulk_close(&s->bulk);
+    decisions_close(&s->decisions);
+    void *owned[] = {s->items, s->item_jobs, s->victims, s->preempted, s->expired, s->scratch, s->scratch_keys};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(s);
+}
+
+enum mr_status mr_sched_tenant_set(struct mr_sched *s, uint32_t tenant, const struct mr_sched_tenant *contract, struct mr_err *err)
+{
+    struct mr_sched_tenant wanted = *contract;
+    wanted.weight = or_default(wanted.weight, 1);
+    if (tenant >= (uint32_t)s->config.max_tenants || wanted.weight < 1 || wanted.weight > MR_SCHED_WEIGHT_MAX || wanted.rate_tokens < 0 ||
+        wanted.rate_tokens > INT32_MAX || wanted.burst_tokens < 0 || wanted.burst_tokens > INT32_MAX || wanted.concurrency < 0 || wanted.queued_tokens < 0)
+        return mr_err_set(err, MR_ERR_INVALID, "tenant %u: a weight is 1 to %d, and no limit is negative", tenant, MR_SCHED_WEIGHT_MAX);
+    for (int c = 0; c < CLASSES; c++) {
+        const struct flow *flow = flow_of(s, c, tenant);
+        if (flow->n_waiting + flow->n_resident > 0)
+            s->classes[c].weight_sum += wanted.weight - s->limits.tenants[tenant].contract.weight;
+    }
+    limits_set(&s->limits, tenant, &wanted, s->clock_ns);
+    for (int c = 0; c < CLASSES; c++) {
+        fair_backlog(s, c, tenant);
+        fair_external(s, c, tenant, 0);
+        if (heap_has(&s->classes[c].flows, (int32_t)tenant))
+            heap_set(&s->classes[c].flows, (int32_t)tenant, flow_of(s, c, tenant)->counter + flow_of(s, c, tenant)->pending * FAIR_SCALE / wanted.weight);
+    }
+    return MR_OK;
+}
+
+/* ---- submit, cancel ---- */
+
+/* When a bulk job's laxity falls under half of its own time: then it runs as standard. */
+static int64_t promotion_ns(const struct mr_sched *s, const struct job *job)
+{
+    const struct mr_sched_cost *cost = &s->config.cost;
+    int64_t alone_ps = cost_prefill_ps(cost, 0, job->known) + (job->predicted - job->output) * cost_step_ps(cost, cost_load_decode(job->known));
+    return job->in.deadline_ns - alone_ps / 1000 / 2 * 5; /* its time, and 1.5 of it in hand */
+}
+
+enum mr_status mr_sched_submit(struct mr_sched *s, const struct mr_sched_job *in, int64_t now_ns, struct mr_err *err)
+{
+    const struct mr_sched_config *config = &s->config;
+    if (in->tier < 0 || in->tier >= MR_TIER_COUNT || in->tenant >= (uint32_t)config->max_tenants || in->priority < 0 || in->priority > 9)
+        return mr_err_set(err, MR_ERR_INVALID, "tier %d, tenant %u or priority %d is out of range", in->tier, in->tenant, in->priority);
+    if (in->known_tokens < 1 || in->max_tokens < in->known_tokens || in->max_tokens > config->max_context || in->charged_prompt < 0 ||
+        in->charged_output < 0 || (int64_t)in->charged_prompt + in->charged_output > in->known_tokens || in->n_prefix < 0)
+        return mr_err_set(err, MR_ERR_INVALID, "%d known of at most %d tokens in a context of %d", in->known_tokens, in->max_tokens,
+                          config->max_context);
+    if (mr_blocks_for(in->max_tokens, config->block_tokens) > config->n_blocks)
+        return mr_err_set(err, MR_ERR_LIMIT, "%d tokens need more than the %d blocks there are", in->max_tokens, config->n_blocks);
+    if (jobs_find(s, in->id) >= 0)
+        return mr_err_set(err, MR_ERR_INVALID, "job %llu is live already", (unsigned long long)in->id);
+    if (!limits_queue_fits(&s->limits, in->tenant, in->max_tokens))
+        return mr_err_set(err, MR_ERR_BUSY, "the tenant's waiting jobs hold %lld tokens, which is its limit; try again when some have run",
+                          (long long)s->limits.tenants[in->tenant].contract.queued_tokens);
+    s->clock_ns = now_ns > s->clock_ns ? now_ns : s->clock_ns;
+    int32_t j = jobs_add(s, in);
+    if (j < 0)
+        return mr_err_set(err, MR_ERR_LIMIT, "%d jobs are waiting or running, which is the limit", config->max_jobs);
+    struct job *job = &s->jobs[j];
+    if (in->deadline_ns && in->tier == MR_TIER_BULK) {
+        job->infeasible = !bulk_add(&s->bulk, job->queued_cost, in->deadline_ns, now_ns);
+        heap_set(&s->timers, j, job->class == MR_TIER_BULK ? promotion_ns(s, job) : in->deadline_ns);
+    } else if (in->deadline_ns) {
+        heap_set(&s->timers, j, in->deadline_ns);
+    }
+    return MR_OK;
+}
+
+static void job_over(struct mr_sched *s, int32_t j)
+{
+    struct job *job = &s->jobs[j];
+    if (job->in.tier == MR_TIER_BULK && job->in.deadline_ns)
+        bulk_done(&s->bulk, job->queued_cost, job->in.deadline_ns);
+    if (MUTANT(MUTANT_REFUND) && job->cancelled)
+        job_flow(s, job)->counter -= job_flow(s, job)->counter / 4;
+    jobs_forget(s, j);
+}
+
+bool mr_sched_cancel(struct mr_sched *s, uint64_t id)
+{
+    int32_t j = jobs_find(s, id);
+    if (j < 0 || s->jobs[j].cancelled)
+        return false;
+    s->jobs[j].cancelled = true;
+    if (!s->jobs[j].in_flight)
+        job_over(s, j);
+    return true;
+}
+
+bool mr_sched_preempt(struct mr_sched *s, uint64_t id)
+{
+    int32_t j = jobs_find(s, id);
+    if (j < 0 || s->jobs[j].state != JOB_RESIDENT || s->jobs[j].cancelled)
+        return false;
+    if (s->jobs[j].in_flight)
+        s->jobs[j].preempt_asked = true;
+    else
+        jobs_preempt(s, j);
+    return true;
+}
+
+/* ---- commit ---- */
+
+static int64_t service_of(int64_t tokens, int32_t permille) { return tokens * permille * MR_SCHED_SERVICE_UNIT / 1000; }
+
+/* What the step did for the job, in service units: unique uncached prompt + hits + outputs. */
+static int64_t commit_charge(struct mr_sched *s, struct job *job, int32_t new_tokens)
+{
+    const struct mr_sched_config *config = &s->config;
+    int32_t end = job->computed < job_prompt(job) ? job->computed : job_prompt(job), from = job->charged_position;
+    int64_t service = service_of(new_tokens, config->output_permille);
+    if (MUTANT(MUTANT_CHARGE_RECOMPUTED) && job->computed <= job->high)
+        service += service_of(job->take, config->input_permille);
+    if (end > from) {
+        int32_t hits_end = job->hit_position < end ? job->hit_position : end, hits = hits_end > from ? hits_end - from : 0;
+        service += service_of(end - from - hits, config->input_permille);
+        service += MUTANT(MUTANT_HITS_FREE) ? 0 : service_of(hits, config->cached_permille);
+        job->charged_position = end;
+    }
+    int32_t uncharged = job_prompt(job) - (job->charged_position > job->computed ? job->charged_position : job->computed);
+    fair_pending(s, job, uncharged > 0 ? service_of(uncharged, config->input_permille) : 0);
+    fair_charge(s, job, service);
+    return service;
+}
+
+static void commit_names(struct mr_sched *s, struct job *job)
+{
+    int32_t full = job->computed / s->config.block_tokens;
+    full = full < job->in.n_prefix ? full : job->in.n_prefix;
+    for (; job->named < full; job->named++)
+        mr_block_pool_name(&s->pool, job->table.blocks[job->named], job->in.prefix[job->named]);
+}
+
+static void commit_output(struct mr_sched *s, int32_t j, int32_t new_tokens, int64_t now_ns)
+{
+    struct job *job = &s->jobs[j];
+    int64_t tpot = job->class <= MR_TIER_STANDARD ? s->config.tier[job->class].tpot_ns : 0;
+    if (new_tokens == 0)
+        return;
+    bool first = job->in_due;
+    jobs_due_remove(s, j);
+    if (!tpot || job->promoted)
+        job->due_ns = NEVER;
+    else
+        job->due_ns = first || job->due_ns == NEVER ? now_ns + tpot : job->due_ns + tpot * new_tokens;
+    job->output += new_tokens;
+    job->since_resume += new_tokens;
+    if (job->output >= job->predicted)
+        job->predicted = admission_predict(s, job);
+}
+
+static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_result *result, int64_t now_ns, int64_t *service)
+{
+    int32_t j = s->item_jobs[i], n = s->items[i].n;
+    struct job *job = &s->jobs[j];
+    CHECK(result->new_tokens >= 0 && (s->items[i].samples || result->new_tokens == 0));
+    job->in_flight = false;
+    int32_t again = job->high - job->computed;
+    s->stats.recomputed_tokens += again < 0 ? 0 : again < n ? again : n;
+    s->stats.computed_tokens += n;
+    job->computed += n;
+    int64_t charged = commit_charge(s, job, result->new_tokens);
+    service[job->class] += charged;
+    job->high = job->high > job->computed ? job->high : job->computed;
+    job->take = 0;
+    commit_names(s, job);
+    job->known += result->new_tokens;
+    CHECK(job->known <= job->in.max_tokens);
+    commit_output(s, j, result->new_tokens, now_ns);
+    if (result->finished || job->cancelled) {
+        if (!job->cancelled)
+            lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
+        int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output, s->config.output_permille);
+        limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
+        job_over(s, j);
+    } else if (job->preempt_asked) {
+        jobs_preempt(s, j);
+    } else {
+        CHECK(job->computed < job->known); /* a job that goes on has a token to compute */
+        jobs_progress(s, j);
+    }
+}
+
+void mr_sched_commit(struct mr_sched *s, const struct mr_sched_result *results, int32_t n, int64_t now_ns)
+{
+    CHECK(n == s->n_items && (s->planned || n == 0));
+    int64_t service[CLASSES] = {0}, elapsed = now_ns - s->commit_ns;
+    bool backlogged[MR_TIER_COUNT];
+    s->planned = false;
+    s->clock_ns = now_ns > s->clock_ns ? now_ns : s->clock_ns;
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        backlogged[tier] = s->classes[tier].n_waiting + s->classes[tier].n_resident > 0;
+    for (int32_t i = 0; i < n; i++)
+        commit_item(s, i, &results[i], now_ns, service);
+    s->n_items = 0;
+    tiers_account(&s->tiers, service, backlogged);
+    if (s->commit_ns && elapsed > 0) {
+        pressure_measure(&s->pressure, service, elapsed);
+        if (backlogged[MR_TIER_BULK])
+            bulk_measure(&s->bulk, service[MR_TIER_BULK], elapsed);
+    }
+    s->commit_ns = now_ns;
+}
+
+void mr_sched_tick(struct mr_sched *s, const struct mr_sched_cost *cost) { s->config.cost = *cost; }
+
+int64_t mr_sched_delta_take(struct mr_sched *s, int class, uint32_t tenant)
+{
+    struct flow *flow = &s->flows[(size_t)class * (size_t)s->config.max_tenants + tenant];
+    int64_t delta = flow->charged - flow->flushed;
+    flow->flushed = flow->charged;
+    return delta;
+}
+
+void mr_sched_external_set(struct mr_sched *s, int class, uint32_t tenant, int64_t total) { fair_external(s, class, tenant, total); }
+
+/* ---- what an operator sees ---- */
+
+void mr_sched_stats(const struct mr_sched *s, struct mr_sched_stats *out)
+{
+    *out = s->stats;
+    out->blocks_total = s->pool.n_blocks;
+    out->blocks_used = s->pool.n_blocks - mr_block_pool_available(&s->pool);
+    const struct class *relegated = &s->classes[MR_SCHED_RELEGATED];
+    out->relegated_live = relegated->n_waiting + relegated->n_resident;
+}
+
+void mr_sched_tenant_stats(const struct mr_sched *s, int class, uint32_t tenant, struct mr_sched_tenant_stats *out)
+{
+    const struct flow *flow = &s->flows[(size_t)class * (size_t)s->config.max_tenants + tenant];
+    enum mr_sched_wait wait;
+    *out = (struct mr_sched_tenant_stats){.counter = flow->counter / FAIR_SCALE, .virtual_time = s->classes[class].virtual_time / FAIR_SCALE,
+                                          .charged = flow->charged, .waiting = flow->n_waiting, .resident = flow->n_resident,
+                                          .held_blocks = flow->held_blocks, .over_limit = !limits_allow(&s->limits, tenant, &wait)};
+}
+
+bool mr_sched_job_info(const struct mr_sched *s, uint64_t id, struct mr_sched_job_info *out)
+{
+    int32_t j = jobs_find(s, id);
+    if (j < 0)
+        return false;
+    const struct job *job = &s->jobs[j];
+    *out = (struct mr_sched_job_info){.resident = job->state == JOB_RESIDENT, .relegated = job->class == MR_SCHED_RELEGATED,
+                                      .infeasible = job->infeasible, .promoted = job->promoted, .computed = job->computed,
+                                      .cached = job->cached, .preemptions = job->preemptions, .predicted_output = job->predicted};
+    return true;
+}
+
+bool mr_sched_why(const struct mr_sched *s, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT])
+{
+    int32_t j = jobs_find(s, id);
+    if (j < 0)
+        return false;
+    const struct job *job = &s->jobs[j];
+    int64_t end = job->admitted_ns < now_ns ? job->admitted_ns : now_ns;
+    decisions_sum(&s->decisions, job->class, job->in.tenant, job->in.arrival_ns, end, waited_ns);
+    return true;
+}
+
+bool mr_sched_paused(const struct mr_sched *s, int tier) { return s->pressure.paused[tier]; }
+
+void mr_sched_check(const struct mr_sched *s)
+{
+    jobs_check(s);
+    fair_check(s);
 }

@@ -7,6 +7,9 @@
  * positions [start, start + n); when it reaches the last known token the step yields the next token (`samples`), and commit
  * says whether the job goes on. A decode is an item of one token. A preempted job keeps its tokens and loses its KV.
  *
+ * Order: tier -> tenant (the least weighted service first) -> prefix group (the longest match in the cache first) -> job.
+ * A realtime or standard job that cannot meet its time to first token is relegated: it runs behind the others, never lost.
+ *
  * One thread. Ids are the caller's, unique among live jobs. */
 #ifndef MR_SCHEDULER_SCHEDULER_H
 #define MR_SCHEDULER_SCHEDULER_H
@@ -17,6 +20,15 @@
 #include <stdint.h>
 
 enum mr_tier { MR_TIER_REALTIME, MR_TIER_STANDARD, MR_TIER_BULK, MR_TIER_COUNT };
+
+/* The classes jobs run in: the tiers, and behind them those that missed their tier's promise. */
+enum { MR_SCHED_RELEGATED = MR_TIER_COUNT, MR_SCHED_CLASSES };
+
+enum {
+    MR_SCHED_PREEMPTIONS_MAX = 3,  /* a job; then it comes back with its whole max_tokens reserved */
+    MR_SCHED_SERVICE_UNIT = 1024,  /* service is counted in 1/1024 token */
+    MR_SCHED_WEIGHT_MAX = 1000,
+};
 
 struct mr_sched; /* opaque */
 
@@ -30,6 +42,22 @@ struct mr_sched_tier_config {
     int32_t floor_permille;   /* share of service a backlogged tier is owed */
 };
 
+/* Parts that can be left out, to see what each is worth and to have the peers' orders: config.off. */
+enum mr_sched_part {
+    MR_PART_TIERS = 1 << 0,      /* off: one class, standard, for all */
+    MR_PART_FAIR = 1 << 1,       /* off: one queue for all tenants, first come first served */
+    MR_PART_PREFIX = 1 << 2,     /* off: no longest match first */
+    MR_PART_SLACK = 1 << 3,      /* off: a step is max_step_tokens, whatever is due */
+    MR_PART_RELEGATION = 1 << 4,
+    MR_PART_FLOORS = 1 << 5,
+    MR_PART_QUANTILES = 1 << 6,  /* off: a job is admitted when its prompt fits, with no look at the future */
+    MR_PART_VICTIMS = 1 << 7,    /* off: the last admitted yields */
+    MR_PART_CAP = 1 << 8,
+    MR_PART_LIFT = 1 << 9,
+    MR_PART_GUARD = 1 << 10,     /* every 16th pick by age */
+    MR_PART_WINDOW = 1 << 11,    /* off: Q = 0 */
+};
+
 struct mr_sched_config {
     int32_t n_blocks, block_tokens; /* the pool */
     int32_t max_seqs;               /* resident sequences */
@@ -40,9 +68,25 @@ struct mr_sched_config {
     int32_t chunk_quantum;          /* prefill chunks are multiples of it, unless the prompt ends */
     struct mr_sched_tier_config tier[MR_TIER_COUNT];
     struct mr_sched_cost cost;
+    /* From here on 0 means the default named. */
+    int32_t floor_tokens;           /* prefill a step always has time for: 8 x chunk_quantum */
+    int32_t forced_chunk;           /* of a step that no budget allows: 4 x chunk_quantum */
+    int32_t visible;                /* jobs of a tenant looked at for one pick: 64 */
+    int32_t window_tokens;          /* Q: 8192 */
+    int32_t input_permille, cached_permille, output_permille; /* service of a token: 1000, 100, 2000 */
+    uint32_t off;                   /* mr_sched_part bits: none */
 };
 
-/* What submit needs of a job. Copied. */
+/* A tenant's contract. Zeros: weight 1 and no limits. All limits shape, none drops, but queued_tokens refuses. */
+struct mr_sched_tenant {
+    int32_t weight;                 /* 1 .. MR_SCHED_WEIGHT_MAX; its share is weight / sum of weights */
+    int64_t rate_tokens;            /* service tokens a second; 0: no limit */
+    int64_t burst_tokens;           /* bucket; 0: one second of rate */
+    int32_t concurrency;            /* resident jobs; 0: no limit */
+    int64_t queued_tokens;          /* prompt + max output of its waiting jobs; 0: no limit */
+};
+
+/* What submit needs of a job. Copied, but prefix. */
 struct mr_sched_job {
     uint64_t id;
     uint32_t tenant;          /* dense index, < max_tenants */
@@ -53,6 +97,10 @@ struct mr_sched_job {
     int32_t charged_prompt, charged_output; /* service already charged by an earlier owner (tokens) */
     int64_t arrival_ns;
     int64_t deadline_ns;      /* 0: none */
+    uint32_t template_id;     /* jobs of one tenant and template have like output lengths; 0 is a template too */
+    const uint64_t *prefix;   /* [n_prefix] names of the prompt's full blocks (block_pool.h), salted by tenant; borrowed until
+                                 the job is gone; NULL: its KV is neither shared nor kept */
+    int32_t n_prefix;
 };
 
 struct mr_sched_item {
@@ -64,6 +112,14 @@ struct mr_sched_item {
     int32_t n_blocks;
 };
 
+/* One sequence that lost its blocks, and for what: for tests and the decision log. */
+struct mr_sched_victim {
+    uint64_t id;
+    int32_t need;             /* number of the need in this plan: victims of one need share it */
+    int32_t wanted, freed;    /* blocks the need lacked; blocks this victim gave */
+    bool slot;                /* the need lacked a slot too */
+};
+
 /* Filled by plan; arrays are the scheduler's, valid until the next plan. A decoding item comes before prefill chunks. */
 struct mr_sched_plan {
     const struct mr_sched_item *items;
@@ -73,6 +129,9 @@ struct mr_sched_plan {
     const uint64_t *expired;   /* deadline passed: gone from the scheduler */
     int32_t n_expired;
     int64_t predicted_ns;      /* the cost model's time for this step */
+    int64_t budget_ns;         /* T: what the step may take; INT64_MAX: no limit */
+    bool forced;               /* no budget allowed this step: progress goes first */
+    const struct mr_sched_victim *victims; /* [n_preempted] */
 };
 
 /* The outcome of one planned item, in the plan's order. */
@@ -81,10 +140,16 @@ struct mr_sched_result {
     bool finished;             /* the job is over: its blocks return at once */
 };
 
+/* Fills what config leaves 0 and the device decides: SLOs that one job can meet, floor_tokens, forced_chunk, quantum. */
+void mr_sched_config_profile(struct mr_sched_config *config);
+/* Refuses (MR_ERR_INVALID) an SLO that the device cannot meet for a single job, with the figure that it can. */
 enum mr_status mr_sched_open(const struct mr_sched_config *config, struct mr_sched **out, struct mr_err *err);
 void mr_sched_close(struct mr_sched *sched);
+/* Before or between steps. MR_ERR_INVALID: out of range. */
+enum mr_status mr_sched_tenant_set(struct mr_sched *sched, uint32_t tenant, const struct mr_sched_tenant *contract, struct mr_err *err);
 
-/* MR_ERR_LIMIT: max_jobs reached, or the job can never fit the pool. MR_ERR_INVALID: a field out of range. */
+/* MR_ERR_LIMIT: max_jobs reached, or the job can never fit the pool. MR_ERR_INVALID: a field out of range.
+ * MR_ERR_BUSY: past the tenant's queued_tokens; err says when to come again. */
 enum mr_status mr_sched_submit(struct mr_sched *sched, const struct mr_sched_job *job, int64_t now_ns, struct mr_err *err);
 /* start_ns: when the step in flight is predicted to end (now, if none is). The step in flight must have been committed, or
  * be committed before the next plan. Never fails; a plan with no items means nothing can run. */
@@ -93,16 +158,68 @@ void mr_sched_plan(struct mr_sched *sched, int64_t start_ns, struct mr_sched_pla
 void mr_sched_commit(struct mr_sched *sched, const struct mr_sched_result *results, int32_t n, int64_t now_ns);
 /* Forgets a job, waiting or resident; false: no such job. */
 bool mr_sched_cancel(struct mr_sched *sched, uint64_t id);
+/* New coefficients of the tracked cost model; between steps. */
+void mr_sched_tick(struct mr_sched *sched, const struct mr_sched_cost *cost);
 
 /* Test hook and operator's valve: preempt a resident job now. false: not resident. */
 bool mr_sched_preempt(struct mr_sched *sched, uint64_t id);
+
+/* ---- many workers: service of one tenant in one class, in 1/1024 token ---- */
+
+/* What this worker charged since the last call. Deltas add up in any order. */
+int64_t mr_sched_delta_take(struct mr_sched *sched, int class, uint32_t tenant);
+/* The sum of the other workers' charges. A lower total than the last is ignored: counters never fall. */
+void mr_sched_external_set(struct mr_sched *sched, int class, uint32_t tenant, int64_t total);
+
+/* ---- what an operator sees ---- */
 
 struct mr_sched_stats {
     int32_t waiting[MR_TIER_COUNT], resident[MR_TIER_COUNT];
     int32_t blocks_used, blocks_total;
     int64_t preemptions, expired;
+    int32_t relegated_live;      /* of waiting and resident above */
+    int64_t relegations;
+    int64_t recomputed_tokens, computed_tokens, cached_tokens;
+    int64_t last_budget_ns;
 };
 void mr_sched_stats(const struct mr_sched *sched, struct mr_sched_stats *out);
+
+struct mr_sched_tenant_stats {
+    int64_t counter;             /* weighted service, 1/1024 token at weight 1; comparable inside a class */
+    int64_t virtual_time;        /* of the class */
+    int64_t charged;             /* service in 1/1024 token, not weighted, this worker's */
+    int32_t waiting, resident, held_blocks;
+    bool over_limit;             /* shaped by its contract now */
+};
+void mr_sched_tenant_stats(const struct mr_sched *sched, int class, uint32_t tenant, struct mr_sched_tenant_stats *out);
+
+struct mr_sched_job_info {
+    bool resident, relegated;
+    bool infeasible;             /* bulk: told at submit that the deadline cannot be kept at the measured rate */
+    bool promoted;               /* bulk that runs as standard since its laxity ran out */
+    int32_t computed, cached, preemptions, predicted_output;
+};
+bool mr_sched_job_info(const struct mr_sched *sched, uint64_t id, struct mr_sched_job_info *out); /* false: no such job */
+
+/* Why a job waited: time by cause, from the decision log (the last 4096 changes). */
+enum mr_sched_wait {
+    MR_WAIT_TURN,       /* others of its class came first */
+    MR_WAIT_BUDGET,     /* the step's time went to what was due sooner */
+    MR_WAIT_BLOCKS, MR_WAIT_SLOTS,
+    MR_WAIT_RESERVED,   /* a larger job that was overtaken often enough holds the pool */
+    MR_WAIT_CAP,        /* its tenant holds more of the pool than its share */
+    MR_WAIT_RATE, MR_WAIT_CONCURRENCY, /* its tenant's contract */
+    MR_WAIT_FORGOTTEN,  /* before what the log still holds */
+    MR_WAIT_COUNT
+};
+const char *mr_sched_wait_name(enum mr_sched_wait wait);
+/* From arrival to now, for a waiting or resident job (until its admission). false: no such job. */
+bool mr_sched_why(const struct mr_sched *sched, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT]);
+
+/* Back-pressure: predicted service of the tier's waiting jobs passed 10 s of its measured rate; over at half of it, not
+ * before 250 ms. Realtime is never paused by this. */
+bool mr_sched_paused(const struct mr_sched *sched, int tier);
+
 /* Re-asserts every invariant that must hold between calls (scheduling.md section 4). */
 void mr_sched_check(const struct mr_sched *sched);
 

@@ -4,13 +4,18 @@
 
 #include <stdlib.h>
 
-static struct mr_sched *open_small(int32_t n_blocks, int32_t max_seqs, int32_t max_step)
+static struct mr_sched *open_parts(int32_t n_blocks, int32_t max_seqs, int32_t max_step, uint32_t off)
 {
     struct mr_sched_config config = {.n_blocks = n_blocks, .block_tokens = 4, .max_seqs = max_seqs, .max_step_tokens = max_step,
                                      .max_jobs = 64, .max_tenants = 4, .max_context = 64, .chunk_quantum = 4,
-                                     .cost = {.base_ps = 1000000, .token_ps = 1000000}};
+                                     .off = off, .cost = {.base_ps = 1000000, .token_ps = 1000000}};
     struct mr_sched *s = NULL;
     return mr_sched_open(&config, &s, NULL) == MR_OK ? s : NULL;
+}
+
+static struct mr_sched *open_small(int32_t n_blocks, int32_t max_seqs, int32_t max_step)
+{
+    return open_parts(n_blocks, max_seqs, max_step, 0);
 }
 
 static enum mr_status submit(struct mr_sched *s, uint64_t id, int tier, int32_t known, int32_t output)
@@ -74,7 +79,7 @@ TEST(chunks_and_decodes_share_a_step)
 
 TEST(a_lower_tier_yields_when_blocks_run_out)
 {
-    struct mr_sched *s = open_small(8, 4, 64);
+    struct mr_sched *s = open_parts(8, 4, 64, MR_PART_QUANTILES);
     struct mr_sched_plan plan;
     REQUIRE(s);
     submit(s, 1, MR_TIER_BULK, 16, 12);
@@ -96,7 +101,7 @@ TEST(a_lower_tier_yields_when_blocks_run_out)
 
 TEST(two_jobs_that_fill_the_pool_do_not_wait_for_each_other)
 {
-    struct mr_sched *s = open_small(4, 4, 64);
+    struct mr_sched *s = open_parts(4, 4, 64, MR_PART_QUANTILES);
     struct mr_sched_plan plan;
     REQUIRE(s);
     submit(s, 1, MR_TIER_STANDARD, 8, 8);
@@ -121,6 +126,8 @@ TEST(priority_counts_inside_a_tenant_only)
     REQUIRE(s);
     for (int i = 0; i < 3; i++)
         EXPECT_EQ(mr_sched_submit(s, &jobs[i], 0, NULL), MR_OK);
+    step(s, 0, 2, &plan);
+    EXPECT_EQ(plan.items[0].id, 2); /* tenant 1 came before tenant 0's choice */
     step(s, 0, 3, &plan);
     EXPECT_EQ(plan.items[0].id, 3);
     step(s, 0, 1, &plan);
@@ -191,7 +198,7 @@ TEST(cancel_while_its_step_runs_returns_the_blocks_at_commit)
 /* Random submits, cancels, preemptions, deadlines: the invariants hold, and every job comes to an end. */
 static void random_run(unsigned seed)
 {
-    struct mr_sched *s = open_small(6 + (int32_t)(seed % 20), 1 + (int32_t)(seed % 7), 4 + (int32_t)(seed % 30));
+    struct mr_sched *s = open_parts(6 + (int32_t)(seed % 20), 1 + (int32_t)(seed % 7), 4 + (int32_t)(seed % 30), seed % 2 ? MR_PART_QUANTILES : 0);
     struct mr_sched_plan plan;
     uint64_t next_id = 1;
     int32_t most[512];

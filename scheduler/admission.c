@@ -1,0 +1,167 @@
+/* Who may hold KV (scheduling.md 3.7; Past-Future, arXiv 2507.10150). A job is admitted when the peak of what the residents of
+ * its class and the classes before it will hold, each at a quantile of its output length, fits the pool less the class's
+ * headroom. Residents are kept as sums by foreseen remainder, built by one pass in a step that admits anybody; a test is one
+ * pass over the sums: peak = max over remainders r of (held by those that last r or longer + r x their number). What tests
+ * true is then given the blocks of its whole known prefix, from lower tiers if it must. */
+#include "scheduler/core.h"
+
+#include "base/check.h"
+
+static const int32_t HEADROOM_PERMILLE[CLASSES] = {0, 20, 80, 80};
+static const int32_t QUANTILE_PERMILLE[CLASSES] = {800, 500, 500, 500};
+
+/* A match found before may have grown or gone: it is followed from where it stood. */
+void match_refresh(const struct mr_sched *s, struct job *job)
+{
+    int32_t most = (job->known - 1) / s->config.block_tokens; /* the last token is always computed: its logits are wanted */
+    most = most < job->in.n_prefix ? most : job->in.n_prefix;
+    job->match = job->match < most ? job->match : most;
+    while (job->match > 0 && mr_block_pool_find(&s->pool, job->in.prefix[job->match - 1]) < 0)
+        job->match--;
+    while (job->match < most && mr_block_pool_find(&s->pool, job->in.prefix[job->match]) >= 0)
+        job->match++;
+}
+
+int32_t admission_predict(const struct mr_sched *s, const struct job *job)
+{
+    int32_t prompt = job->in.known_tokens - job->in.charged_output;
+    struct lengths_query query = {.tenant = job->in.tenant, .template_id = job->in.template_id, .tier = job->in.tier,
+                                  .produced = job->output, .most = job->in.max_tokens - prompt, .permille = QUANTILE_PERMILLE[job->class]};
+    return lengths_quantile(&s->lengths, &query);
+}
+
+static int32_t remainder_of(const struct job *job)
+{
+    int32_t rest = job->predicted - job->output;
+    return job->reserved ? 0 : rest > 1 ? rest : 1;
+}
+
+void admission_remainder(struct mr_sched *s, struct job *job, int sign)
+{
+    if (!s->now.buckets_ready)
+        return;
+    int32_t bucket = length_bucket(remainder_of(job));
+    s->remainders[job->class].n[bucket] += sign;
+    s->remainders[job->class].held[bucket] += (int64_t)sign * (job->table.n_blocks - job->shared) * s->config.block_tokens;
+}
+
+static void buckets_build(struct mr_sched *s)
+{
+    if (s->now.buckets_ready)
+        return;
+    s->now.buckets_ready = true;
+    for (int c = 0; c < CLASSES; c++) {
+        const struct class *class = &s->classes[c];
+        for (int b = 0; b < LENGTH_BUCKETS; b++)
+            s->remainders[c].n[b] = s->remainders[c].held[b] = 0;
+        for (int32_t i = 0; i < class->n_decodes; i++)
+            admission_remainder(s, &s->jobs[class->decodes[i]], 1);
+        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
+            admission_remainder(s, &s->jobs[j], 1);
+    }
+}
+
+/* Does the class count residents of the other? Lower tiers yield, so the tiers above need not count them. */
+static bool counts(int class, int other)
+{
+    return class >= MR_TIER_BULK || other <= class;
+}
+
+static bool peak_fits(const struct mr_sched *s, const struct job *job, int32_t own_tokens)
+{
+    int64_t n = 0, held = 0, peak = 0, all_held = 0;
+    int32_t bucket = length_bucket(remainder_of(job));
+    int64_t limit = (int64_t)s->pool.n_blocks * s->config.block_tokens * (1000 - HEADROOM_PERMILLE[job->class]) / 1000;
+    for (int b = LENGTH_BUCKETS - 1; b >= 0; b--) {
+        for (int c = 0; c < CLASSES; c++) {
+            all_held += s->remainders[c].held[b];
+            n += counts(job->class, c) ? s->remainders[c].n[b] : 0;
+            held += counts(job->class, c) ? s->remainders[c].held[b] : 0;
+        }
+        n += b == bucket;
+        held += b == bucket ? own_tokens : 0;
+        int64_t at_end = held + n * length_bucket_top(b);
+        peak = at_end > peak ? at_end : peak;
+    }
+    int64_t used = (int64_t)(s->pool.n_blocks - mr_block_pool_available(&s->pool)) * s->config.block_tokens;
+    int64_t shared = used > all_held ? used - all_held : 0; /* blocks held in common, counted once */
+    return peak + shared <= limit;
+}
+
+static bool alone(const struct mr_sched *s, int class)
+{
+    int32_t n = 0;
+    for (int c = 0; c < CLASSES; c++)
+        n += counts(class, c) ? s->classes[c].n_resident : 0;
+    return n == 0;
+}
+
+static bool refuse(struct mr_sched *s, struct job *job, enum mr_sched_wait why)
+{
+    struct class *class = &s->classes[job->class];
+    class->stop = why;
+    job_flow(s, job)->skip_step = s->step;
+    if (class->blocked_head < 0)
+        class->blocked_head = (int32_t)(job - s->jobs);
+    return false;
+}
+
+/* Blocks or a slot from lower tiers; or, after a wait, from a tenant of its own class that holds more than its cap. */
+static bool make_room(struct mr_sched *s, const struct job *job, int32_t lacking)
+{
+    struct need need = {.class = job->class, .blocks = lacking > 0 ? lacking : 0, .slot = s->n_slots == 0, .self = -1};
+    if (need.blocks == 0 && !need.slot)
+        return true;
+    if (preemption_make_room(s, &need))
+        return true;
+    need.cap = !need.slot && part_on(s, MR_PART_CAP) && s->now.start_ns - job->in.arrival_ns > RECLAIM_WAIT_MS * INT64_C(1000000);
+    return need.cap && preemption_make_room(s, &need);
+}
+
+/* Of an overtaken head: after GUARD_PICKS of them it holds the pool. */
+static void note_admitted(struct mr_sched *s, int32_t j)
+{
+    struct class *class = &s->classes[s->jobs[j].class];
+    if (class->blocked_head >= 0 && class->blocked_head != j)
+        s->jobs[class->blocked_head].overtaken++;
+    class->picks++;
+}
+
+bool admission_try(struct mr_sched *s, int32_t j)
+{
+    struct job *job = &s->jobs[j];
+    struct class *class = &s->classes[job->class];
+    if (class->blocked_head >= 0 && class->blocked_head != j && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS)
+        return refuse(s, job, MR_WAIT_RESERVED);
+    match_refresh(s, job);
+    job->reserved = job->preemptions >= MR_SCHED_PREEMPTIONS_MAX;
+    int32_t tokens = job->reserved ? job->in.max_tokens : job->known, idle = 0;
+    int32_t own = mr_blocks_for(tokens, s->config.block_tokens) - job->match;
+    for (int32_t b = 0; b < job->match; b++) /* the idle among its own blocks cannot be taken for others */
+        idle += s->pool.references[mr_block_pool_find(&s->pool, job->in.prefix[b])] == 0;
+    if (class->n_resident > 0 && fair_over_cap(s, job->class, job->in.tenant, own))
+        return refuse(s, job, MR_WAIT_CAP);
+    if (part_on(s, MR_PART_QUANTILES) && !alone(s, job->class)) {
+        buckets_build(s);
+        if (!peak_fits(s, job, own * s->config.block_tokens))
+            return refuse(s, job, MR_WAIT_BLOCKS);
+    }
+    if (!make_room(s, job, own + idle - mr_block_pool_available(&s->pool)))
+        return refuse(s, job, s->n_slots == 0 ? MR_WAIT_SLOTS : MR_WAIT_BLOCKS);
+    note_admitted(s, j);
+    jobs_admit(s, j);
+    CHECK(jobs_grow(s, j, tokens));
+    admission_remainder(s, job, 1);
+    if (job->admitted_ns == NEVER) {
+        job->admitted_ns = s->now.start_ns;
+        job->cached = job->computed;
+        limits_start(&s->limits, job->in.tenant, job->queued_cost, s->now.start_ns);
+    } else {
+        limits_start(&s->limits, job->in.tenant, 0, s->now.start_ns);
+    }
+    fair_limits(s, job->in.tenant);
+    int32_t uncharged = job_prompt(job) - (job->charged_position > job->computed ? job->charged_position : job->computed);
+    fair_pending(s, job, uncharged > 0 ? (int64_t)uncharged * s->config.input_permille * MR_SCHED_SERVICE_UNIT / 1000 : 0);
+    s->stats.cached_tokens += job->computed;
+    return true;
+}

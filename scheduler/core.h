@@ -1,0 +1,225 @@
+/* The scheduler's state, known to the files of this folder only. Each file owns the fields that its section names; the
+ * others read them. Jobs and flows are indices into arrays: -1 is none. */
+#ifndef MR_SCHEDULER_CORE_H
+#define MR_SCHEDULER_CORE_H
+
+#include "kv/block_pool.h"
+#include "kv/block_table.h"
+#include "scheduler/bulk.h"
+#include "scheduler/cost.h"
+#include "scheduler/decisions.h"
+#include "scheduler/heap.h"
+#include "scheduler/lengths.h"
+#include "scheduler/limits.h"
+#include "scheduler/mutant.h"
+#include "scheduler/pressure.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/tiers.h"
+
+#include <stddef.h>
+
+enum {
+    CLASSES = MR_SCHED_CLASSES,
+    LEVELS = 11,               /* a flow's lists: priority 0 .. 9, and 10 for those that were preempted */
+    LEVEL_PREEMPTED = 10,
+    GUARD_PICKS = 16,          /* every so many picks of a class goes by age; a blocked head is overtaken as often at most */
+    FLOWS_LOOKED_AT = 64,      /* tenants compared for one pick */
+    REFRESHES_PER_PICK = 4,    /* tenants whose best job is looked for anew, because the cache has moved on */
+    REFRESH_STEPS = 16,
+    TRIES_PER_STEP = 4,        /* heads of a class that may fail to fit before the class gives up the step */
+    FEASIBILITY_JOBS = 256,    /* jobs of a class, in deadline order, that one step's test looks at */
+    LATE_VICTIM_TOKENS = 32,   /* a sequence this near its end, or so fresh after a resume, is no victim */
+    RECLAIM_WAIT_MS = 1000,    /* a tenant over its cap gives back after another has waited so long */
+};
+
+#define NEVER INT64_MAX
+/* Counters are service units x FAIR_SCALE / weight: exact for the weights that divide it. */
+#define FAIR_SCALE INT64_C(5040)
+
+enum job_state { JOB_FREE, JOB_WAITING, JOB_RESIDENT };
+
+struct job {
+    int32_t known, computed;
+    int32_t take;              /* tokens in the step that is planned or in flight */
+    int8_t state, class, level;
+    bool in_flight, cancelled, preempt_asked, infeasible, promoted, in_due, reserved;
+    int64_t due_ns;            /* when the next token is due; NEVER: no promise */
+    struct mr_block_table table;
+    int32_t output;            /* tokens generated, all owners */
+    int32_t since_resume;      /* tokens generated since the last admission */
+    int32_t predicted;         /* output length foreseen */
+    int32_t preemptions;
+    int32_t place;             /* resident decode: index in its class's decodes */
+    int32_t slot;              /* resident: index of its block table storage */
+    int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
+    int32_t due_next, due_prev;/* no first token yet: its class's due list */
+    int32_t match;             /* blocks of prefix found in the cache when last looked */
+    int32_t shared;            /* resident: blocks found at admission */
+    int32_t named;             /* prefix blocks named so far */
+    int32_t charged_position;  /* prompt positions before it have been charged */
+    int32_t hit_position;      /* before it, and not charged yet: charged as cached */
+    int32_t cached;            /* prompt tokens found in the cache, first admission */
+    int32_t high;              /* positions ever computed: below it is recomputation */
+    int32_t overtaken;         /* as a head that did not fit */
+    uint64_t order;            /* submission; breaks ties of arrival */
+    uint64_t admitted;         /* resident: number of the admission */
+    uint64_t preempted_step;   /* not admitted again in the step that preempted it */
+    int64_t admitted_ns;       /* first admission; NEVER before */
+    int64_t pending;           /* service admitted and not yet computed, of this job */
+    int64_t queued_cost;       /* what limits and pressure were told at submit */
+    struct mr_sched_job in;
+};
+
+/* One tenant in one class. */
+struct flow {
+    int32_t head[LEVELS], tail[LEVELS];
+    int32_t n_waiting, n_resident, held_blocks;
+    int64_t counter;           /* weighted service, FAIR_SCALE units */
+    int64_t pending;           /* service units admitted and not yet computed */
+    int64_t charged;           /* service units, this worker's */
+    int64_t flushed;           /* of charged, what delta_take has given out */
+    int64_t external;          /* the others' total */
+    int32_t best;              /* the job a pick would take; -1: look for it */
+    uint64_t best_step;
+    uint64_t skip_step;        /* its head did not fit in this step */
+    bool backlogged, has_prefixes;
+};
+
+/* One class. */
+struct class {
+    struct heap flows;         /* backlogged, within their limits; key: counter + pending */
+    int64_t virtual_time;      /* the highest least counter ever seen among the backlogged */
+    int64_t weight_sum;        /* of the flows that wait or are resident */
+    int32_t n_backlogged;
+    int32_t picks;
+    int32_t blocked_head;      /* job that did not fit; -1 */
+    int32_t n_waiting, n_resident;
+    int32_t *decodes;          /* [max_seqs] residents with one token to compute */
+    int32_t n_decodes;
+    int32_t cursor;            /* where decodes start when not all fit */
+    int32_t prefill_head, prefill_tail; /* residents with more, in order of deadline */
+    int32_t due_head, due_tail;/* no first token yet, waiting or resident, in order of deadline */
+    enum mr_sched_wait stop;   /* why this step's admissions ended */
+};
+
+/* The step that is being planned. */
+struct step {
+    int64_t start_ns, budget_ps;
+    struct cost_load load;
+    int32_t n_items;
+    bool forced;
+    bool buckets_ready;        /* admission.c's picture of the residents */
+    bool violating;            /* a realtime job was found late or infeasible */
+};
+
+struct mr_sched {
+    struct mr_sched_config config;
+    struct mr_block_pool pool;
+    /* jobs.c */
+    struct job *jobs;          /* [max_jobs] */
+    int32_t *index;            /* [index_mask + 1] id -> job + 1, open addressing; 0: empty */
+    int32_t index_mask;
+    int32_t free_jobs, n_live;
+    int32_t *table_storage;    /* [max_seqs][table_blocks] */
+    int32_t table_blocks;
+    int32_t *slots;            /* [max_seqs] free table storage */
+    int32_t n_slots;
+    struct heap timers;        /* jobs by their next moment: promotion, then deadline */
+    struct class classes[CLASSES];
+    struct flow *flows;        /* [CLASSES][max_tenants] */
+    /* the parts with state of their own */
+    struct lengths lengths;
+    struct limits limits;
+    struct tiers tiers;
+    struct bulk bulk;
+    struct pressure pressure;
+    struct decisions decisions;
+    /* admission.c: residents by foreseen remainder */
+    struct {
+        int64_t n[LENGTH_BUCKETS], held[LENGTH_BUCKETS];
+    } remainders[CLASSES];
+    /* plan.c */
+    struct step now;
+    uint64_t step, order, admissions;
+    struct mr_sched_item *items; /* [max_seqs] */
+    int32_t *item_jobs;        /* [max_seqs] */
+    int32_t n_items;
+    bool planned;              /* a plan with items awaits its commit */
+    uint64_t *preempted, *expired; /* [max_jobs] */
+    struct mr_sched_victim *victims; /* [max_seqs] of this plan */
+    int32_t n_preempted, n_expired, n_needs;
+    int32_t *scratch;          /* [max_seqs] */
+    int64_t *scratch_keys;     /* [max_seqs] */
+    int64_t clock_ns;          /* the latest moment a call told */
+    int64_t commit_ns;         /* the last commit */
+    struct mr_sched_stats stats;
+};
+
+static inline bool part_on(const struct mr_sched *s, enum mr_sched_part part) { return !(s->config.off & part); }
+static inline uint32_t flow_tenant(const struct mr_sched *s, uint32_t tenant) { return part_on(s, MR_PART_FAIR) ? tenant : 0; }
+static inline struct flow *flow_of(const struct mr_sched *s, int class, uint32_t tenant)
+{
+    return &s->flows[(size_t)class * (size_t)s->config.max_tenants + flow_tenant(s, tenant)];
+}
+static inline struct flow *job_flow(const struct mr_sched *s, const struct job *job) { return flow_of(s, job->class, job->in.tenant); }
+static inline bool job_before(const struct job *a, const struct job *b)
+{
+    return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;
+}
+static inline int32_t job_left(const struct job *job) { return job->known - job->computed; }
+/* Prompt tokens that are still to be charged, counted as uncached. */
+static inline int32_t job_prompt(const struct job *job) { return job->in.known_tokens; }
+
+/* jobs.c: slots, ids, lists; the one place where a job changes state. */
+bool jobs_open(struct mr_sched *s);
+void jobs_close(struct mr_sched *s);
+int32_t jobs_find(const struct mr_sched *s, uint64_t id);
+int32_t jobs_add(struct mr_sched *s, const struct mr_sched_job *in); /* -1: full; waiting after it */
+void jobs_forget(struct mr_sched *s, int32_t j);                     /* whatever its state */
+void jobs_admit(struct mr_sched *s, int32_t j);                      /* waiting -> resident; blocks must be there */
+void jobs_preempt(struct mr_sched *s, int32_t j);                    /* resident -> waiting, at the head of its flow */
+void jobs_reclass(struct mr_sched *s, int32_t j, int class);
+void jobs_progress(struct mr_sched *s, int32_t j);                   /* resident: prefill or decode list, after a commit */
+void jobs_due_remove(struct mr_sched *s, int32_t j);
+bool jobs_grow(struct mr_sched *s, int32_t j, int32_t tokens);       /* blocks for so many tokens; false: not enough */
+void jobs_check(const struct mr_sched *s);
+
+/* fair.c */
+void fair_backlog(struct mr_sched *s, int class, uint32_t tenant);   /* re-reads whether the flow waits and may run */
+void fair_limits(struct mr_sched *s, uint32_t tenant);                /* after its contract's state changed: all its classes */
+void fair_pending(struct mr_sched *s, struct job *job, int64_t pending); /* sets the job's share of admitted service */
+void fair_charge(struct mr_sched *s, struct job *job, int64_t service);
+void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total);
+bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t more_blocks);
+int32_t fair_pick(struct mr_sched *s, int class);                    /* job to admit next; -1 and class->stop otherwise */
+void fair_inserted(struct mr_sched *s, int32_t j);                   /* the cached best of its flow, kept */
+void fair_check(const struct mr_sched *s);
+
+/* budget.c */
+void budget_set(struct mr_sched *s);
+
+/* feasibility.c */
+void feasibility_relegate(struct mr_sched *s);
+int64_t feasibility_due(const struct mr_sched *s, const struct job *job);
+
+/* admission.c */
+bool admission_try(struct mr_sched *s, int32_t j);                   /* false: class->stop says why */
+void admission_remainder(struct mr_sched *s, struct job *job, int sign);
+int32_t admission_predict(const struct mr_sched *s, const struct job *job);
+void match_refresh(const struct mr_sched *s, struct job *job);
+
+/* preemption.c */
+struct need {
+    int class;                 /* of who needs */
+    int32_t blocks;            /* lacking */
+    bool slot;
+    int32_t self;              /* the resident that needs the block; -1: an admission */
+    bool cap;                  /* reclaim from flows of the same class that hold more than their cap */
+};
+bool preemption_make_room(struct mr_sched *s, const struct need *need); /* all or nothing */
+void preemption_give_up(struct mr_sched *s, int32_t j);              /* the needing one itself */
+
+/* plan.c */
+void step_take(struct mr_sched *s, struct job *job, int32_t n);      /* 0: nothing after all */
+
+#endif

@@ -1,0 +1,291 @@
+/* Fairness among the tenants of one class: weighted service counters with a window (scheduling.md 3.5; Virtual Token Counter,
+ * arXiv 2401.00588; deficit window after DLPM, arXiv 2501.14312).
+ *
+ * 1. A counter never falls. It moves when service is committed, by service / weight; what is admitted and not yet computed
+ *    (pending) counts for the choice only, so that a cancel gives nothing back.
+ * 2. The heap of a class holds its backlogged flows that their contract allows, by counter + pending.
+ * 3. A flow that becomes backlogged is lifted to the class's virtual time, the highest least counter ever seen: idling earns
+ *    nothing, also when all idled.
+ * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Every 16th pick
+ *    goes to the least counter's oldest job.
+ * A pick costs O(64): at most FLOWS_LOOKED_AT flows with a remembered best job each, of which at most REFRESHES_PER_PICK are
+ * looked for anew among their first `visible` jobs. Rejected: refunds; deficit round robin, whose bound is a round. */
+#include "scheduler/core.h"
+
+#include "base/check.h"
+
+static int64_t weight_of(const struct mr_sched *s, uint32_t tenant)
+{
+    return s->limits.tenants[flow_tenant(s, tenant)].contract.weight;
+}
+
+static int64_t key_of(const struct mr_sched *s, const struct flow *flow, uint32_t tenant)
+{
+    return flow->counter + flow->pending * FAIR_SCALE / weight_of(s, tenant);
+}
+
+static void rekey(struct mr_sched *s, int class, uint32_t tenant)
+{
+    uint32_t f = flow_tenant(s, tenant);
+    if (heap_has(&s->classes[class].flows, (int32_t)f))
+        heap_set(&s->classes[class].flows, (int32_t)f, key_of(s, flow_of(s, class, tenant), tenant));
+}
+
+static void virtual_time_note(struct mr_sched *s, int c)
+{
+    struct class *class = &s->classes[c];
+    if (class->flows.n == 0)
+        return;
+    int64_t least = flow_of(s, c, (uint32_t)class->flows.items[0])->counter;
+    if (least > class->virtual_time || MUTANT(MUTANT_LIFT_TO_LEAST))
+        class->virtual_time = least;
+}
+
+void fair_backlog(struct mr_sched *s, int c, uint32_t tenant)
+{
+    struct flow *flow = flow_of(s, c, tenant);
+    struct class *class = &s->classes[c];
+    enum mr_sched_wait wait;
+    bool allowed = !part_on(s, MR_PART_FAIR) || limits_allow(&s->limits, tenant, &wait), was = flow->backlogged;
+    flow->backlogged = flow->n_waiting > 0 && allowed;
+    class->n_backlogged += flow->backlogged - was;
+    if (!flow->backlogged) {
+        heap_remove(&class->flows, (int32_t)flow_tenant(s, tenant));
+        if (MUTANT(MUTANT_LIFT_TO_LEAST) && class->flows.n == 0)
+            class->virtual_time = 0;
+        return;
+    }
+    if (was)
+        return;
+    if (flow->counter < class->virtual_time && part_on(s, MR_PART_LIFT) && !MUTANT(MUTANT_NO_LIFT))
+        flow->counter = class->virtual_time;
+    heap_set(&class->flows, (int32_t)flow_tenant(s, tenant), key_of(s, flow, tenant));
+}
+
+void fair_limits(struct mr_sched *s, uint32_t tenant)
+{
+    const struct mr_sched_tenant *contract = &s->limits.tenants[tenant].contract;
+    enum mr_sched_wait wait = MR_WAIT_TURN;
+    if (!contract->rate_tokens && !contract->concurrency)
+        return;
+    limits_allow(&s->limits, tenant, &wait);
+    decisions_tenant(&s->decisions, tenant, wait, s->clock_ns);
+    for (int c = 0; c < CLASSES; c++)
+        fair_backlog(s, c, tenant);
+}
+
+void fair_pending(struct mr_sched *s, struct job *job, int64_t pending)
+{
+    job_flow(s, job)->pending += pending - job->pending;
+    job->pending = pending;
+    rekey(s, job->class, job->in.tenant);
+}
+
+void fair_charge(struct mr_sched *s, struct job *job, int64_t service)
+{
+    struct flow *flow = job_flow(s, job);
+    s->flows[(size_t)job->class * (size_t)s->config.max_tenants + job->in.tenant].charged += service;
+    flow->counter += service * FAIR_SCALE / weight_of(s, job->in.tenant);
+    rekey(s, job->class, job->in.tenant);
+    virtual_time_note(s, job->class);
+}
+
+void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total)
+{
+    struct flow *flow = flow_of(s, class, tenant);
+    if (total <= flow->external) /* a store that was flushed or restored: never taken over */
+        return;
+    flow->counter += (total - flow->external) * FAIR_SCALE / weight_of(s, tenant);
+    flow->external = total;
+    rekey(s, class, tenant);
+    virtual_time_note(s, class);
+}
+
+/* K_f = 1.5 x pool x weight / sum of weights, when two or more want the pool; one job is always allowed. */
+bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t more_blocks)
+{
+    const struct flow *flow = flow_of(s, class, tenant);
+    const struct class *in = &s->classes[class];
+    if (!part_on(s, MR_PART_CAP) || !part_on(s, MR_PART_FAIR) || in->n_backlogged - flow->backlogged < 1 || flow->n_resident == 0)
+        return false;
+    int64_t cap = (int64_t)s->pool.n_blocks * 3 * weight_of(s, tenant) / (2 * in->weight_sum);
+    return flow->held_blocks + more_blocks > cap;
+}
+
+/* ---- the best job of a flow ---- */
+
+static int64_t end_of(const struct job *job)
+{
+    if (job->due_ns != NEVER)
+        return job->due_ns;
+    return job->in.deadline_ns ? job->in.deadline_ns : NEVER;
+}
+
+/* Inside one tenant: priority first, then the longest match, the earlier deadline, the smaller remainder, arrival. */
+static bool better(const struct mr_sched *s, const struct job *a, const struct job *b)
+{
+    if (a->level != b->level)
+        return a->level > b->level;
+    if (!part_on(s, MR_PART_PREFIX))
+        return job_before(a, b);
+    if (a->match != b->match)
+        return a->match > b->match;
+    if (end_of(a) != end_of(b))
+        return end_of(a) < end_of(b);
+    int32_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
+    return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
+}
+
+static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
+{
+    int32_t best = -1, seen = 0;
+    bool prefixes = false;
+    for (int level = LEVELS - 1; level >= 0 && best < 0; level--)
+        for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
+            struct job *job = &s->jobs[j];
+            if (job->preempted_step == s->step)
+                continue;
+            seen++;
+            prefixes |= job->in.n_prefix > 0;
+            if (part_on(s, MR_PART_PREFIX))
+                match_refresh(s, job);
+            if (best < 0 || better(s, job, &s->jobs[best]))
+                best = j;
+            if (!part_on(s, MR_PART_PREFIX))
+                break; /* arrival alone decides: the head */
+        }
+    flow->has_prefixes = prefixes;
+    flow->best = best;
+    flow->best_step = s->step;
+    return best;
+}
+
+void fair_inserted(struct mr_sched *s, int32_t j)
+{
+    struct flow *flow = job_flow(s, &s->jobs[j]);
+    if (flow->best >= 0 && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))
+        flow->best = j;
+}
+
+static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
+{
+    int32_t oldest = -1;
+    for (int level = 0; level < LEVELS; level++) {
+        int32_t j = flow->head[level];
+        while (j >= 0 && s->jobs[j].preempted_step == s->step)
+            j = s->jobs[j].next;
+        if (j >= 0 && (oldest < 0 || job_before(&s->jobs[j], &s->jobs[oldest])))
+            oldest = j;
+    }
+    return oldest;
+}
+
+/* ---- the pick ---- */
+
+struct pick {
+    struct mr_sched *s;
+    int class;
+    bool guard;
+    int64_t least, chosen_key;
+    int32_t chosen;
+    int looked_at, refreshed;
+    bool capped;
+};
+
+static bool pick_better(const struct pick *pick, const struct job *job, int64_t key)
+{
+    const struct mr_sched *s = pick->s;
+    const struct job *other = &s->jobs[pick->chosen];
+    if (pick->guard)
+        return key != pick->chosen_key ? key < pick->chosen_key : job_before(job, other);
+    if (part_on(s, MR_PART_PREFIX) && job->match != other->match)
+        return job->match > other->match;
+    if (key != pick->chosen_key)
+        return key < pick->chosen_key;
+    if (part_on(s, MR_PART_PREFIX) && end_of(job) != end_of(other))
+        return end_of(job) < end_of(other);
+    return job_before(job, other);
+}
+
+static void pick_look(struct pick *pick, int32_t f)
+{
+    struct mr_sched *s = pick->s;
+    struct flow *flow = flow_of(s, pick->class, (uint32_t)f);
+    int64_t key = s->classes[pick->class].flows.keys[f];
+    pick->looked_at++;
+    if (flow->skip_step == s->step)
+        return;
+    if (fair_over_cap(s, pick->class, (uint32_t)f, 0)) {
+        pick->capped = true;
+        return;
+    }
+    bool stale = flow->best < 0 || s->jobs[flow->best].preempted_step == s->step ||
+                 (flow->has_prefixes && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
+    int32_t j = pick->guard ? flow_oldest(s, flow) : stale ? flow_best(s, flow) : flow->best;
+    if (j >= 0 && (pick->chosen < 0 || pick_better(pick, &s->jobs[j], key))) {
+        pick->chosen = j;
+        pick->chosen_key = key;
+    }
+}
+
+/* Visits the heap from the least; children of a flow outside the window are outside too. The window widens to all flows
+ * when everybody inside it is passed over. */
+static void pick_walk(struct pick *pick, bool whole)
+{
+    struct mr_sched *s = pick->s;
+    const struct heap *heap = &s->classes[pick->class].flows;
+    int64_t window = part_on(s, MR_PART_WINDOW) && !pick->guard ? (int64_t)s->config.window_tokens * MR_SCHED_SERVICE_UNIT * FAIR_SCALE : 0;
+    int32_t stack[FLOWS_LOOKED_AT + 2], n = 0;
+    if (heap->n)
+        stack[n++] = 0;
+    while (n > 0 && pick->looked_at < FLOWS_LOOKED_AT) {
+        int32_t place = stack[--n], f = heap->items[place];
+        if (!whole && (heap->keys[f] - pick->least) * weight_of(s, (uint32_t)f) > window)
+            continue;
+        pick_look(pick, f);
+        for (int32_t child = 2 * place + 2; child > 2 * place; child--)
+            if (child < heap->n && n < FLOWS_LOOKED_AT + 2)
+                stack[n++] = child;
+    }
+}
+
+int32_t fair_pick(struct mr_sched *s, int c)
+{
+    struct class *class = &s->classes[c];
+    if (class->flows.n == 0) {
+        class->stop = MR_WAIT_TURN;
+        return -1;
+    }
+    if (class->blocked_head >= 0 && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS &&
+        job_flow(s, &s->jobs[class->blocked_head])->skip_step != s->step)
+        return class->blocked_head;
+    bool guard = part_on(s, MR_PART_GUARD) && (class->picks + 1) % GUARD_PICKS == 0 && !MUTANT(MUTANT_NO_GUARD);
+    struct pick pick = {.s = s, .class = c, .guard = guard, .least = class->flows.keys[class->flows.items[0]], .chosen = -1};
+    virtual_time_note(s, c);
+    pick_walk(&pick, false);
+    if (pick.chosen < 0) {
+        pick.looked_at = 0;
+        pick_walk(&pick, true);
+    }
+    class->stop = pick.chosen >= 0 ? MR_WAIT_TURN : pick.capped ? MR_WAIT_CAP : class->stop;
+    return pick.chosen;
+}
+
+void fair_check(const struct mr_sched *s)
+{
+    for (int c = 0; c < CLASSES; c++) {
+        const struct class *class = &s->classes[c];
+        int64_t weights = 0;
+        int32_t backlogged = 0;
+        heap_check(&class->flows);
+        for (int32_t t = 0; t < s->config.max_tenants; t++) {
+            const struct flow *flow = &s->flows[(size_t)c * (size_t)s->config.max_tenants + (size_t)t];
+            CHECK(flow->counter >= 0 && flow->pending >= 0 && flow->held_blocks >= 0);
+            CHECK(flow->backlogged == heap_has(&class->flows, t) && (!flow->backlogged || flow->n_waiting > 0));
+            CHECK(!flow->backlogged || class->flows.keys[t] == key_of(s, flow, (uint32_t)t));
+            weights += flow->n_waiting + flow->n_resident > 0 ? s->limits.tenants[t].contract.weight : 0;
+            backlogged += flow->backlogged;
+        }
+        CHECK(weights == class->weight_sum && backlogged == class->n_backlogged);
+    }
+}
