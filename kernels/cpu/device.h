@@ -54,6 +54,9 @@ static inline float *mr_cpu_scratch(const struct mr_device *device, int thread)
     return device->scratch + (size_t)thread * device->scratch_floats;
 }
 
+/* Runs fn over rows 0 .. rows - 1 in ranges, on as many threads as their elements are worth. */
+void mr_cpu_rows(struct mr_device *device, int32_t rows, int32_t row_elements, void (*fn)(void *context, int32_t first, int32_t end), void *context);
+
 enum mr_status mr_cpu_embed(struct mr_device *device, const struct mr_embed_params *params);
 enum mr_status mr_cpu_norm(struct mr_device *device, const struct mr_norm_params *params);
 enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_params *params);

@@ -1,5 +1,6 @@
 /* Gated linear units: out = act(gate) * up (Shazeer 2020). */
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/rows.h"
 
 #include <math.h>
 
@@ -18,21 +19,33 @@ static float activate(enum mr_activation activation, float x)
     return 0;
 }
 
-static void glu_item(void *context, int32_t r, int thread)
+static void glu_row_plain(enum mr_activation activation, const float *gate, const float *up, float *out, int32_t n)
 {
-    const struct mr_glu_params *p = context;
-    (void)thread;
-    const float *gate = (const float *)p->in + 2 * (int64_t)r * p->n, *up = gate + p->n;
-    float *out = (float *)p->out + (int64_t)r * p->n;
-    for (int32_t i = 0; i < p->n; i++)
-        out[i] = activate(p->activation, gate[i]) * up[i];
+    for (int32_t i = 0; i < n; i++)
+        out[i] = activate(activation, gate[i]) * up[i];
+}
+
+struct glu_context {
+    const struct mr_glu_params *params;
+    void (*row)(enum mr_activation activation, const float *gate, const float *up, float *out, int32_t n);
+};
+
+static void glu_rows(void *context, int32_t first, int32_t end)
+{
+    const struct glu_context *c = context;
+    const struct mr_glu_params *p = c->params;
+    for (int32_t r = first; r < end; r++) {
+        const float *gate = (const float *)p->in + 2 * (int64_t)r * p->n;
+        c->row(p->activation, gate, gate + p->n, (float *)p->out + (int64_t)r * p->n, p->n);
+    }
 }
 
 enum mr_status mr_cpu_glu(struct mr_device *device, const struct mr_glu_params *params)
 {
-    struct mr_glu_params p = *params;
-    if ((unsigned)p.activation > MR_RELU)
+    if ((unsigned)params->activation > MR_RELU)
         return MR_ERR_UNSUPPORTED;
-    mr_threads_run(device->threads, p.rows, glu_item, &p);
+    bool simd = device->isa == MR_CPU_AVX2 && params->activation != MR_GELU; /* erf has no vector code */
+    struct glu_context context = {params, simd ? mr_glu_row_avx2 : glu_row_plain};
+    mr_cpu_rows(device, params->rows, 3 * params->n, glu_rows, &context);
     return MR_OK;
 }

@@ -106,6 +106,28 @@ static enum mr_status cpu_open(const struct mr_device_options *options, struct m
     return MR_OK;
 }
 
+struct row_ranges {
+    void (*fn)(void *context, int32_t first, int32_t end);
+    void *context;
+    int32_t rows, rows_an_item;
+};
+
+static void row_range(void *context, int32_t item, int thread)
+{
+    const struct row_ranges *ranges = context;
+    (void)thread;
+    int32_t first = item * ranges->rows_an_item, end = first + ranges->rows_an_item;
+    ranges->fn(ranges->context, first, end < ranges->rows ? end : ranges->rows);
+}
+
+void mr_cpu_rows(struct mr_device *device, int32_t rows, int32_t row_elements, void (*fn)(void *context, int32_t first, int32_t end), void *context)
+{
+    enum { ITEM_ELEMENTS = 4096 }; /* about a microsecond: twice a fork and join */
+    int32_t rows_an_item = row_elements >= ITEM_ELEMENTS ? 1 : ITEM_ELEMENTS / row_elements;
+    struct row_ranges ranges = {fn, context, rows, rows_an_item};
+    mr_threads_run(device->threads, (rows + rows_an_item - 1) / rows_an_item, row_range, &ranges);
+}
+
 static const char *cpu_path(const struct mr_device *device)
 {
     return device->isa == MR_CPU_PLAIN ? "cpu-exact-plain-1" : "cpu-exact-avx2-1";

@@ -6,26 +6,34 @@
  * Thread: rows are split over the helpers; the cache rows written are disjoint as slots are. */
 #include "kernels/cpu/device.h"
 
+#include "kernels/cpu/rows.h"
 #include "kernels/quant.h"
 
 #include <math.h>
+#include <string.h>
+
+enum { COS_SIN_WORK = 50 }; /* elements of other work that one cosine and sine cost */
 
 struct qkv_context {
     const struct mr_device *device;
     const struct mr_qkv_params *params;
 };
 
-static void fill_rope_row(void *context, int32_t r, int thread)
+static void fill_rope_row(const struct mr_device *device, int32_t r)
 {
-    const struct mr_device *device = context;
     const struct mr_rope_cache *rope = &device->rope;
-    (void)thread;
     float *c = rope->cos + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX, *s = rope->sin + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
     for (int32_t i = 0; i < rope->pairs; i++) {
         float angle = (float)device->batch.positions[r] * rope->frequency[i];
         c[i] = (float)cos(angle) * rope->magnitude;
         s[i] = (float)sin(angle) * rope->magnitude;
     }
+}
+
+static void fill_rope_rows(void *context, int32_t first, int32_t end)
+{
+    for (int32_t r = first; r < end; r++)
+        fill_rope_row(context, r);
 }
 
 static void fill_rope(struct mr_device *device, const struct mr_qkv_params *p)
@@ -37,18 +45,25 @@ static void fill_rope(struct mr_device *device, const struct mr_qkv_params *p)
     rope->frequency = p->rope_frequency;
     rope->magnitude = p->rope_magnitude;
     rope->pairs = p->rope_dim / 2;
-    mr_threads_run(device->threads, device->batch.n_tokens, fill_rope_row, device);
+    mr_cpu_rows(device, device->batch.n_tokens, rope->pairs * COS_SIN_WORK, fill_rope_rows, device);
 }
 
-static void rotate_head(const struct mr_qkv_params *p, const float *c, const float *s, float *head)
+static void rotate_head(const struct qkv_context *x, const float *c, const float *s, float *head)
 {
-    int32_t pairs = p->rope_dim / 2;
-    bool half = p->rope == MR_ROPE_HALF;
+    int32_t pairs = x->params->rope_dim / 2;
+    bool half = x->params->rope == MR_ROPE_HALF;
+    if (x->device->isa == MR_CPU_AVX2 && pairs % 8 == 0) {
+        if (half)
+            mr_rotate_halves_avx2(head, head + pairs, c, s, pairs);
+        else
+            mr_rotate_pairs_avx2(head, c, s, pairs);
+        return;
+    }
     for (int32_t i = 0; i < pairs; i++) {
         float *a = head + (half ? i : 2 * i), *b = half ? a + pairs : a + 1;
-        float x = *a, y = *b;
-        *a = x * c[i] - y * s[i];
-        *b = x * s[i] + y * c[i];
+        float old_a = *a, old_b = *b;
+        *a = old_a * c[i] - old_b * s[i];
+        *b = old_a * s[i] + old_b * c[i];
     }
 }
 
@@ -62,22 +77,22 @@ static void norm_head(float *head, int32_t n, const float *gain, float epsilon)
         head[i] = head[i] * scale * gain[i];
 }
 
-static void write_slot(void *cache, enum mr_dtype dtype, int64_t at, const float *from, int32_t n)
+static void write_slot(enum mr_cpu_isa isa, void *cache, enum mr_dtype dtype, int64_t at, const float *from, int32_t n)
 {
-    for (int32_t i = 0; i < n; i++) {
-        if (dtype == MR_F32)
-            ((float *)cache)[at + i] = from[i];
-        else
+    if (dtype == MR_F32)
+        memcpy((float *)cache + at, from, (size_t)n * sizeof *from);
+    else if (isa == MR_CPU_AVX2 && n % 8 == 0)
+        mr_to_f16_avx2((uint16_t *)cache + at, from, n);
+    else
+        for (int32_t i = 0; i < n; i++)
             ((uint16_t *)cache)[at + i] = mr_f32_to_f16(from[i]);
-    }
 }
 
-static void qkv_row(void *context, int32_t r, int thread)
+static void qkv_row(const struct qkv_context *x, int32_t r)
 {
-    const struct qkv_context *x = context;
     const struct mr_qkv_params *p = x->params;
     const struct mr_kv_view *kv = p->kv;
-    (void)thread;
+    enum mr_cpu_isa isa = x->device->isa;
     int32_t d = kv->head_dim, n_rotated = p->n_heads + kv->n_kv_heads, n_all = n_rotated + kv->n_kv_heads;
     float *row = (float *)p->qkv + (int64_t)r * n_all * d;
     const float *c = x->device->rope.cos + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
@@ -91,12 +106,18 @@ static void qkv_row(void *context, int32_t r, int thread)
         if (gain)
             norm_head(row + h * d, d, gain, p->norm_epsilon);
         if (p->rope != MR_ROPE_NONE)
-            rotate_head(p, c, s, row + h * d);
+            rotate_head(x, c, s, row + h * d);
     }
     for (int32_t h = 0; h < kv->n_kv_heads; h++) {
-        write_slot(kv->k, kv->k_dtype, cell + h * kv->head_stride, row + (p->n_heads + h) * d, d);
-        write_slot(kv->v, kv->v_dtype, cell + h * kv->head_stride, row + (n_rotated + h) * d, d);
+        write_slot(isa, kv->k, kv->k_dtype, cell + h * kv->head_stride, row + (p->n_heads + h) * d, d);
+        write_slot(isa, kv->v, kv->v_dtype, cell + h * kv->head_stride, row + (n_rotated + h) * d, d);
     }
+}
+
+static void qkv_rows(void *context, int32_t first, int32_t end)
+{
+    for (int32_t r = first; r < end; r++)
+        qkv_row(context, r);
 }
 
 enum mr_status mr_cpu_qkv(struct mr_device *device, const struct mr_qkv_params *params)
@@ -107,6 +128,6 @@ enum mr_status mr_cpu_qkv(struct mr_device *device, const struct mr_qkv_params *
     if (!stored || params->rope_dim > kv->head_dim || params->rope_dim % 2 != 0 || kv->head_dim > MR_CPU_HEAD_DIM_MAX)
         return MR_ERR_UNSUPPORTED;
     fill_rope(device, params);
-    mr_threads_run(device->threads, device->batch.n_tokens, qkv_row, &context);
+    mr_cpu_rows(device, device->batch.n_tokens, (params->n_heads + 2 * kv->n_kv_heads) * kv->head_dim, qkv_rows, &context);
     return MR_OK;
 }
