@@ -188,5 +188,7 @@ enum mr_reason mr_admit_job(const struct mr_admit *admit, const struct mr_route 
         return reason;
     job->prompt_ids = ids;
     job->n_prompt = n;
+    if (job->model.n == 0)
+        job->model = mr_str_from(admit->bundle->name);
     return MR_REASON_NONE;
 }

@@ -11,4 +11,12 @@ if(MILLRACE_ADAPTERS AND TARGET mr_adapters)
   target_link_libraries(millrace PRIVATE mr_adapters)
   target_compile_definitions(millrace PRIVATE MILLRACE_ADAPTERS)
 endif()
+
+# The manual comes from the program's own tables.
+add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/millrace.1
+                   COMMAND millrace --manual > ${PROJECT_BINARY_DIR}/millrace.1
+                   DEPENDS millrace)
+add_custom_target(manual ALL DEPENDS ${PROJECT_BINARY_DIR}/millrace.1)
+
 install(TARGETS millrace RUNTIME)
+install(FILES ${PROJECT_BINARY_DIR}/millrace.1 DESTINATION share/man/man1)

@@ -29,7 +29,27 @@ static void cli_help(FILE *out)
     for (int i = 0; i < N_VERBS; i++)
         if (verbs[i].run)
             fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(out, "\n  --version    --manual (groff source of millrace.1)\n");
     fprintf(out, "\nexit code: 0 done, 1 something failed (said why), 2 wrong usage\n");
+}
+
+/* millrace.1: the verbs and what each says of itself. */
+static int cli_manual(const struct mr_outside *outside)
+{
+    printf(".TH MILLRACE 1 \"\" \"millrace " MILLRACE_VERSION "\"\n.SH NAME\nmillrace \\- LLM inference jobs from a message queue\n"
+           ".SH SYNOPSIS\n.B millrace\n.I VERB\n[flags]\n.SH DESCRIPTION\nPrompt jobs come in from Kafka, run under continuous batching over a paged "
+           "KV cache, and go out as token streams and results. Exit code: 0 done, 1 something failed (said why), 2 wrong usage. "
+           "Options of the configuration are in\n.BR millrace.conf (5).\n.SH VERBS\n");
+    for (int i = 0; i < N_VERBS; i++) {
+        if (!verbs[i].run)
+            continue;
+        struct mr_cli cli = {.outside = outside};
+        printf(".SS %s\n%s.\n.PP\n.nf\n", verbs[i].name, verbs[i].help);
+        verbs[i].run(&cli, 2, (char *[]){(char *)verbs[i].name, "--help", NULL});
+        printf(".fi\n");
+        mr_arena_fini(&cli.arena);
+    }
+    return MR_EXIT_DONE;
 }
 
 static void cli_say(const char *format, va_list args)
@@ -109,6 +129,8 @@ int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
         printf("millrace " MILLRACE_VERSION "\n");
         return MR_EXIT_DONE;
     }
+    if (strcmp(argv[1], "--manual") == 0)
+        return cli_manual(outside);
     for (int i = 0; i < N_VERBS; i++) {
         if (!verbs[i].run || strcmp(argv[1], verbs[i].name) != 0)
             continue;
