@@ -10,6 +10,7 @@
 #include "worker/record.h"
 
 #include "base/check.h"
+#include "worker/result_logprobs.h"
 #include "worker/text/utf8.h"
 
 #include <inttypes.h>
@@ -20,7 +21,6 @@
 static const char *const cause_names[] = {"new", "takeover", "rebalance", "producer"};
 enum { N_CAUSES = sizeof cause_names / sizeof *cause_names };
 #define EPOCH_MAX ((INT64_C(1) << 53) - 1)
-#define LOGPROB_LEAST (-9999.0f) /* as OpenAI writes what is impossible */
 
 const char *mr_stream_cause_name(enum mr_stream_cause cause)
 {
@@ -71,25 +71,13 @@ static struct mr_value ids_value(struct mr_arena *arena, const int32_t *ids, int
     return array;
 }
 
-/* The double with the fewest digits that still is this float: what a float32 is worth on the wire. */
-static double shortest(float f)
-{
-    char text[40];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)f);
-        if (strtof(text, NULL) == f)
-            break;
-    }
-    return strtod(text, NULL);
-}
-
 static void set_token(struct mr_arena *arena, struct mr_value *map, const struct mr_token_logprob *token)
 {
     struct mr_buf text = {0};
     mr_value_set(map, "id", mr_value_int(token->id));
     mr_utf8_repair(token->bytes, &text);
     mr_value_set(map, "token", text_value(arena, &text));
-    mr_value_set(map, "logprob", mr_value_float(shortest(token->logprob > LOGPROB_LEAST ? token->logprob : LOGPROB_LEAST)));
+    mr_value_set(map, "logprob", mr_logprob_value(token->logprob));
     if (mr_codec_utf8_valid(token->bytes))
         return;
     struct mr_value bytes = mr_value_array(arena, token->bytes.n);
@@ -345,7 +333,7 @@ static void read_ids(struct reading *d, struct mr_stream_record *out)
 
 static struct mr_token_logprob read_token(struct reading *d, const struct mr_value *map)
 {
-    double logprob = LOGPROB_LEAST;
+    double logprob = -9999;
     mr_value_number(mr_value_get(map, "logprob"), &logprob);
     struct mr_token_logprob token = {(int32_t)read_int(map, "id", -1), (float)logprob, read_text(map, "token")};
     const struct mr_value *bytes = mr_value_get(map, "bytes");

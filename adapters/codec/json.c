@@ -171,7 +171,8 @@ static void write_string(struct mr_str s, struct mr_buf *out)
         write_escape(c, out);
         from = i + 1;
     }
-    mr_buf_add(out, s.p + from, s.n - from);
+    if (s.n > from)
+        mr_buf_add(out, s.p + from, s.n - from);
     mr_buf_add_char(out, '"');
 }
 
