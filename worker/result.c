@@ -207,10 +207,11 @@ bool mr_result_encode_refusal(const struct mr_job *job, const struct mr_refusal 
 
 int64_t mr_result_bound_bytes(const struct mr_job *job, int32_t n_prompt, int32_t token_bytes)
 {
-    enum { FRAME_BYTES = 4096, ID_BYTES = 11, ENTRY_BYTES = 80, AS_ID_BYTES = 20, ESCAPED = 6 };
+    enum { FRAME_BYTES = 4096, ID_BYTES = 11, ENTRY_BYTES = 72, AS_ID_BYTES = 20, ESCAPED = 6 };
     const struct mr_sampling *s = &job->sampling;
     int64_t token = token_bytes > AS_ID_BYTES ? token_bytes : AS_ID_BYTES;
-    int64_t entry = ENTRY_BYTES + 6 * token; /* as text, and as up to four digits and a comma for each byte */
+    int64_t entry = ENTRY_BYTES + token;
+    int64_t chat_entry = entry + 4 * (int64_t)token_bytes; /* its bytes too, as three digits and a comma each */
     int64_t bytes = FRAME_BYTES + ESCAPED * (int64_t)(job->custom_id.n + job->model.n + job->tenant.n + 3 * job->id.n);
     if (job->metadata) {
         struct mr_buf text = {0};
@@ -222,7 +223,7 @@ int64_t mr_result_bound_bytes(const struct mr_job *job, int32_t n_prompt, int32_
     if (job->return_token_ids)
         bytes += ID_BYTES * ((int64_t)s->max_tokens + n_prompt);
     if (s->n_logprobs >= 0)
-        bytes += s->max_tokens * (s->n_logprobs + 2) * entry;
+        bytes += s->max_tokens * (s->n_logprobs + 2) * (job->kind == MR_JOB_CHAT ? chat_entry : entry);
     if (s->n_prompt_logprobs >= 0)
         bytes += n_prompt * (s->n_prompt_logprobs + 2) * entry;
     return bytes;
