@@ -28,7 +28,8 @@ enum mr_status cuda_attention(struct mr_device *device, const struct mr_attentio
     enum mr_status status = MR_OK;
     if (device->plan_decode_items > 0)
         status = attention_decode(device, args);
-    if (status == MR_OK && device->plan_prefill_items > 0)
-        status = attention_prefill(device, args);
-    return status;
+    if (status != MR_OK || device->plan_prefill_items == 0)
+        return status;
+    status = attention_wgmma(device, args);
+    return status == MR_ERR_UNSUPPORTED ? attention_prefill(device, args) : status;
 }

@@ -62,5 +62,6 @@ static __device__ __forceinline__ void warp_fetch16(const attention_args &a, uin
 
 enum mr_status attention_decode(struct mr_device *device, const attention_args &args);
 enum mr_status attention_prefill(struct mr_device *device, const attention_args &args);
+enum mr_status attention_wgmma(struct mr_device *device, const attention_args &args);
 
 #endif

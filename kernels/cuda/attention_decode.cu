@@ -1,49 +1,49 @@
 /* Decode attention: one query row a sequence, keys split at absolute multiples of SPLIT_TOKENS.
  *
- * Work item x kv head is one block of four warps. The query heads of a group are the rows of one 16-row tile, so K and V are
- * read once for all of them. A warp owns every fourth 16-key tile of its split: a ring of STAGES tiles in shared memory filled
- * by cp.async, S = Q K^T and O += P V on tensor cores, its own running softmax. The four warps' results are merged in warp
- * order, then written out (one split) or left as a partial for merge_kernel, which adds splits in ascending order.
- * Nothing depends on the grid: the blocks are persistent and read the items from the plan. Bytes: K and V once. */
+ * Work item x kv head belongs to one warp; warps share nothing and never wait for each other. The query heads of a group are
+ * the rows of one 16-row tile, so K and V are read once for all of them. A warp sees its items as one stream of 16-key tiles:
+ * a ring of STAGES tiles in shared memory is filled by cp.async across item borders, so the memory never idles between items.
+ * S = Q K^T and O += P V run on tensor cores with a running softmax. A sequence of one split is written at once; else each
+ * split leaves a partial, and merge_kernel adds them in ascending order. Nothing depends on the grid or on neighbours.
+ * Bytes: K and V once; partials 4 (D + 2) a head for every SPLIT_TOKENS keys (3 % at a group of 4).
+ * Rejected: a block an item with its four warps merged in shared memory: 68 % of the bandwidth, the fill of each item shows. */
 #include "kernels/cuda/attention.cuh"
 
-enum { WARPS = 4, TILE = 16, STAGES = 3, ROWS = 16 };
+enum { TILE = 16, STAGES = 3, ROWS = 16, MERGE_THREADS = 256, SPLITS_MAX = 4096 };
 
-template <typename T, int D>
-struct decode_shared {
-    alignas(128) T q[ROWS * D];
-    alignas(128) T ring[WARPS][STAGES][2][TILE * D]; /* K tile, V tile; at the item's end a warp's ring holds its sums */
-    float m[WARPS][ROWS], l[WARPS][ROWS];
+/* Warps of a block: as many rings as fit the shared memory. */
+template <int D>
+static constexpr int warps_of = D <= 128 ? 8 : 4;
+
+/* A place in the warp's stream of tiles. */
+struct cursor {
+    const int32_t *table;
+    int at, kv_head, key, end; /* item x head; the next tile's first key; the split's end */
 };
 
-/* [ROWS][D] sums of one warp, over its own ring. */
-template <typename T, int D>
-static __device__ __forceinline__ float *warp_sums(const decode_shared<T, D> &sh, int warp)
+static __device__ __forceinline__ void cursor_open(const attention_args &a, cursor &c, int n_items)
 {
-    static_assert(sizeof sh.ring[0] >= sizeof(float) * ROWS * D, "a warp's sums fit its ring");
-    return (float *)sh.ring[warp];
-}
-
-template <typename T, int D>
-static __device__ __forceinline__ void tile_fetch(const attention_args &a, T *ring, const int32_t *table, int kv_head, int key0, int end, int lane)
-{
-    warp_fetch16<T, D>(a, shared_address(ring), shared_address(ring + TILE * D), table, kv_head, 0, key0, end, lane);
+    if (c.at >= n_items)
+        return;
+    const int32_t *work = a.work + PLAN_HEADER_INTS + c.at / a.kv.n_kv_heads * DECODE_ITEM_INTS;
+    c.kv_head = c.at % a.kv.n_kv_heads;
+    c.table = a.block_table + (int64_t)work[0] * a.table_stride;
+    c.key = work[2] * SPLIT_TOKENS;
+    c.end = min(c.key + (int)SPLIT_TOKENS, a.seq_length[work[0]]);
 }
 
 /* One tile: scores, running softmax, weighted values. Fragment rows of a lane: lane / 4 and lane / 4 + 8. */
 template <typename T, int D>
-static __device__ __forceinline__ void tile_attend(const attention_args &a, const T *q, const T *ring, float o[D / 8][4], float m[2], float l[2], int key0,
-                                                   int first, int end, int lane)
+static __device__ __forceinline__ void tile_attend(const attention_args &a, const uint32_t qf[D / 16][4], uint32_t k_at, uint32_t v_at, float o[D / 8][4], float m[2],
+                                                   float l[2], int key0, int first, int end, int lane)
 {
-    uint32_t q_at = shared_address(q), k_at = shared_address(ring), v_at = shared_address(ring + TILE * D);
     float s[2][4] = {};
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
-        uint32_t qf[4], kf[4];
-        load_matrix4(qf, q_at + tile_offset<D>(lane % 16, 2 * k + lane / 16));
+        uint32_t kf[4];
         load_matrix4(kf, k_at + tile_offset<D>((lane / 16) * 8 + lane % 8, 2 * k + (lane / 8) % 2));
-        multiply<T>(s[0], qf, kf[0], kf[1]);
-        multiply<T>(s[1], qf, kf[2], kf[3]);
+        multiply<T>(s[0], qf[k], kf[0], kf[1]);
+        multiply<T>(s[1], qf[k], kf[2], kf[3]);
     }
     float top[2] = {m[0], m[1]};
 #pragma unroll
@@ -82,95 +82,110 @@ static __device__ __forceinline__ void tile_attend(const attention_args &a, cons
     }
 }
 
-/* The query heads of the group as rows of a tile; rows past the group are zero. */
+/* The group's query heads as fragments; rows past the group are zero. */
 template <typename T, int D>
-static __device__ __forceinline__ void query_load(const attention_args &a, T *q, int row, int kv_head)
+static __device__ __forceinline__ void query_load(const attention_args &a, uint32_t qf[D / 16][4], int row, int kv_head, int lane)
 {
-    for (int i = threadIdx.x; i < ROWS * D; i += blockDim.x) {
-        int r = i / D, c = i % D;
-        float x = r < a.group ? __bfloat162float(a.qkv[(int64_t)row * a.qkv_stride + (kv_head * a.group + r) * D + c]) : 0.0f;
-        *(T *)((char *)q + tile_offset<D>(r, c / 8) + (c % 8) * 2) = (T)x;
-    }
+    const bf16 *q = a.qkv + (int64_t)row * a.qkv_stride + (int64_t)kv_head * a.group * D + lane % 4 * 2;
+#pragma unroll
+    for (int k = 0; k < D / 16; k++)
+        for (int i = 0; i < 4; i++) {
+            int head = lane / 4 + i % 2 * 8;
+            float2 two = make_float2(0, 0);
+            if (head < a.group)
+                two = __bfloat1622float2(*(const __nv_bfloat162 *)(q + head * D + k * 16 + i / 2 * 8));
+            qf[k][i] = pack2<T>(two.x, two.y);
+        }
 }
 
-/* Merges the warps' rows in warp order and writes them out or into the partial of this item. */
-template <typename T, int D>
-static __device__ __forceinline__ void item_finish(const attention_args &a, const decode_shared<T, D> &sh, int item, int row, int kv_head, bool whole)
+template <int D>
+static __device__ __forceinline__ void item_finish(const attention_args &a, const float o[D / 8][4], const float m[2], float l[2], const int32_t *work, int item,
+                                                   int kv_head, int lane)
 {
-    for (int i = threadIdx.x; i < a.group * D; i += blockDim.x) {
-        int r = i / D, c = i % D, head = kv_head * a.group + r;
-        float m = -INFINITY, l = 0, o = 0;
-        for (int w = 0; w < WARPS; w++)
-            m = fmaxf(m, sh.m[w][r]);
-        for (int w = 0; w < WARPS; w++) {
-            float weight = power2(sh.m[w][r] - finite(m));
-            l += sh.l[w][r] * weight;
-            o += warp_sums<T, D>(sh, w)[i] * weight;
-        }
+    bool whole = work[3] == 1;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
+        l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
+        int in_group = lane / 4 + 8 * r, head = kv_head * a.group + in_group;
+        if (in_group >= a.group)
+            continue;
         if (whole) {
-            a.out[((int64_t)row * a.n_heads + head) * D + c] = __float2bfloat16_rn(o / l);
+            bf16 *to = a.out + ((int64_t)work[1] * a.n_heads + head) * D + lane % 4 * 2;
+            float inverse = 1 / l[r];
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                *(__nv_bfloat162 *)(to + n * 8) = __floats2bfloat162_rn(o[n][2 * r] * inverse, o[n][2 * r + 1] * inverse);
         } else {
             float *to = a.partial + ((int64_t)item * a.n_heads + head) * (D + 2);
-            to[c] = o;
-            if (c == 0)
-                to[D] = m, to[D + 1] = l;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                *(float2 *)(to + n * 8 + lane % 4 * 2) = make_float2(o[n][2 * r], o[n][2 * r + 1]);
+            if (lane % 4 == 0)
+                *(float2 *)(to + D) = make_float2(m[r], l[r]);
         }
     }
 }
 
 template <typename T, int D>
-static __global__ void __launch_bounds__(32 * WARPS) decode_kernel(attention_args a)
+static __global__ void __launch_bounds__(32 * warps_of<D>) decode_kernel(attention_args a)
 {
     extern __shared__ __align__(128) unsigned char raw[];
-    decode_shared<T, D> &sh = *(decode_shared<T, D> *)raw;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_items = a.work[0] * a.kv.n_kv_heads;
-    for (int at = blockIdx.x; at < n_items; at += gridDim.x) {
-        int item = at / a.kv.n_kv_heads, kv_head = at % a.kv.n_kv_heads;
-        const int32_t *work = a.work + PLAN_HEADER_INTS + item * DECODE_ITEM_INTS;
-        int seq = work[0], row = work[1], split = work[2];
-        int length = a.seq_length[seq], begin = split * SPLIT_TOKENS, end = min(begin + SPLIT_TOKENS, length);
-        int first = a.window ? max(length - a.window, 0) : 0;
-        const int32_t *table = a.block_table + (int64_t)seq * a.table_stride;
-        query_load<T, D>(a, sh.q, row, kv_head);
-        float o[D / 8][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {};
-        int n_tiles = max(0, (end - begin - warp * TILE + WARPS * TILE - 1) / (WARPS * TILE));
+    constexpr int WARPS = warps_of<D>, TILE_BYTES = TILE * D * 2;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_items = a.work[0] * a.kv.n_kv_heads, stride = gridDim.x * WARPS;
+    uint32_t ring = shared_address(raw) + warp * STAGES * 2 * TILE_BYTES;
+    cursor fetch = {NULL, (int)(warp * gridDim.x + blockIdx.x), 0, 0, 0}, now;
+    cursor_open(a, fetch, n_items);
+    now = fetch;
+    uint32_t fetched = 0, attended = 0, qf[D / 16][4];
+    float o[D / 8][4], m[2], l[2];
+    int first = 0;
+    bool fresh = true;
+    while (now.at < n_items) {
+        while (fetched < attended + STAGES - 1) { /* once a turn, but at the start */
+            if (fetch.at < n_items) {
+                uint32_t to = ring + fetched % STAGES * 2 * TILE_BYTES;
+                warp_fetch16<T, D>(a, to, to + TILE_BYTES, fetch.table, fetch.kv_head, 0, fetch.key, fetch.end, lane);
+                fetch.key += TILE;
+                if (fetch.key >= fetch.end) {
+                    fetch.at += stride;
+                    cursor_open(a, fetch, n_items);
+                }
+            }
+            copy_commit();
+            fetched++;
+        }
+        const int32_t *work = a.work + PLAN_HEADER_INTS + now.at / a.kv.n_kv_heads * DECODE_ITEM_INTS;
+        if (fresh) {
+            query_load<T, D>(a, qf, work[1], now.kv_head, lane);
+            first = a.window ? max(a.seq_length[work[0]] - a.window, 0) : 0;
+            m[0] = m[1] = -INFINITY, l[0] = l[1] = 0;
 #pragma unroll
-        for (int i = 0; i < STAGES - 1; i++) {
-            if (i < n_tiles)
-                tile_fetch<T, D>(a, sh.ring[warp][i][0], table, kv_head, begin + (i * WARPS + warp) * TILE, end, lane);
-            copy_commit();
+            for (int i = 0; i < D / 8; i++)
+                o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0;
         }
-        __syncthreads();
-        for (int i = 0; i < n_tiles; i++) {
-            int next = i + STAGES - 1;
-            if (next < n_tiles)
-                tile_fetch<T, D>(a, sh.ring[warp][next % STAGES][0], table, kv_head, begin + (next * WARPS + warp) * TILE, end, lane);
-            copy_commit();
-            copy_wait<STAGES - 1>();
-            __syncwarp();
-            tile_attend<T, D>(a, sh.q, sh.ring[warp][i % STAGES][0], o, m, l, begin + (i * WARPS + warp) * TILE, first, end, lane);
-            __syncwarp();
+        copy_wait<STAGES - 2>();
+        __syncwarp();
+        uint32_t at = ring + attended % STAGES * 2 * TILE_BYTES;
+        tile_attend<T, D>(a, qf, at, at + TILE_BYTES, o, m, l, now.key, first, now.end, lane);
+        __syncwarp();
+        attended++;
+        now.key += TILE;
+        fresh = now.key >= now.end;
+        if (fresh) {
+            item_finish<D>(a, o, m, l, work, now.at / a.kv.n_kv_heads, now.kv_head, lane);
+            now.at += stride;
+            cursor_open(a, now, n_items);
         }
-        copy_wait<0>();
-        for (int r = 0; r < 2; r++) {
-            l[r] += __shfl_xor_sync(0xffffffffu, l[r], 1);
-            l[r] += __shfl_xor_sync(0xffffffffu, l[r], 2);
-            int tile_row = lane / 4 + 8 * r;
-            if (lane % 4 == 0)
-                sh.m[warp][tile_row] = m[r], sh.l[warp][tile_row] = l[r];
-            for (int n = 0; n < D / 8; n++)
-                *(float2 *)&warp_sums<T, D>(sh, warp)[tile_row * D + n * 8 + (lane % 4) * 2] = make_float2(o[n][2 * r], o[n][2 * r + 1]);
-        }
-        __syncthreads();
-        item_finish<T, D>(a, sh, item, row, kv_head, work[3] == 1);
-        __syncthreads();
     }
+    copy_wait<0>();
 }
 
-/* Adds the splits of each (sequence, head) in ascending order. One block an item that is its sequence's first split. */
+/* Adds the splits of a (sequence, head) in ascending order. One block a pair; items that are not a first split have none. */
 template <int D>
-static __global__ void merge_kernel(attention_args a)
+static __global__ void __launch_bounds__(MERGE_THREADS) merge_kernel(attention_args a)
 {
+    __shared__ float weight[SPLITS_MAX], shared[32];
     int n_items = a.work[0];
     for (int at = blockIdx.x; at < n_items * a.n_heads; at += gridDim.x) {
         int item = at / a.n_heads, head = at % a.n_heads;
@@ -181,29 +196,42 @@ static __global__ void merge_kernel(attention_args a)
         int64_t stride = (int64_t)a.n_heads * (D + 2);
         const float *from = a.partial + item * stride + head * (D + 2);
         float m = -INFINITY, l = 0, o = 0;
-        for (int i = 0; i < splits; i++)
+        for (int i = threadIdx.x; i < splits; i += MERGE_THREADS)
             m = fmaxf(m, from[i * stride + D]);
-        for (int i = 0; i < splits; i++) {
-            float weight = power2(from[i * stride + D] - finite(m));
-            l += from[i * stride + D + 1] * weight;
-            o += from[i * stride + threadIdx.x] * weight;
+        m = warp_max(m);
+        if (threadIdx.x % 32 == 0)
+            shared[threadIdx.x / 32] = m;
+        __syncthreads();
+        for (int i = 0; i < MERGE_THREADS / 32; i++)
+            m = fmaxf(m, shared[i]);
+        for (int i = threadIdx.x; i < splits; i += MERGE_THREADS)
+            weight[i] = power2(from[i * stride + D] - finite(m));
+        __syncthreads();
+        for (int i = 0; i < splits; i++)
+            l += from[i * stride + D + 1] * weight[i];
+        if (threadIdx.x < D) {
+#pragma unroll 8
+            for (int i = 0; i < splits; i++)
+                o += from[i * stride + threadIdx.x] * weight[i];
+            a.out[((int64_t)work[1] * a.n_heads + head) * D + threadIdx.x] = __float2bfloat16_rn(o / l);
         }
-        a.out[((int64_t)work[1] * a.n_heads + head) * D + threadIdx.x] = __float2bfloat16_rn(o / l);
+        __syncthreads();
     }
 }
 
 template <typename T, int D>
 static enum mr_status launch(struct mr_device *device, const attention_args &a)
 {
-    int bytes = (int)sizeof(decode_shared<T, D>);
+    constexpr int WARPS = warps_of<D>;
+    int bytes = WARPS * STAGES * 2 * TILE * D * 2;
     static bool ready;
     if (!ready) {
         cudaFuncSetAttribute(decode_kernel<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    decode_kernel<T, D><<<2 * device->n_sm, 32 * WARPS, bytes, device->stream>>>(a);
+    decode_kernel<T, D><<<device->n_sm, 32 * WARPS, bytes, device->stream>>>(a);
     if (device->longest > SPLIT_TOKENS)
-        merge_kernel<D><<<8 * device->n_sm, D, 0, device->stream>>>(a);
+        merge_kernel<D><<<8 * device->n_sm, MERGE_THREADS, 0, device->stream>>>(a);
     return cuda_launched();
 }
 
@@ -222,7 +250,7 @@ static enum mr_status launch_dim(struct mr_device *device, const attention_args 
 
 enum mr_status attention_decode(struct mr_device *device, const attention_args &args)
 {
-    if (args.group > ROWS)
+    if (args.group > ROWS || device->longest > SPLITS_MAX * SPLIT_TOKENS)
         return MR_ERR_UNSUPPORTED;
     switch (args.kv.k_dtype) {
     case MR_BF16: return launch_dim<bf16>(device, args);

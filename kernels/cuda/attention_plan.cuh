@@ -2,25 +2,24 @@
  *
  * A sequence with one row this step is decoded: one item a split of SPLIT_TOKENS cached tokens, at absolute positions, so
  * that its sums do not depend on its neighbours or on the grid. A sequence with more rows is prefilled: one item a tile of
- * TILE_ROWS rows. Layout in ints: {n_decode, n_prefill, decode items..., prefill items...}. */
+ * PREFILL_TILE rows, of every query head. Layout in ints: {n_decode, n_prefill, decode items..., prefill items...}. */
 #ifndef MR_KERNELS_CUDA_ATTENTION_PLAN_CUH
 #define MR_KERNELS_CUDA_ATTENTION_PLAN_CUH
 
 #include "kernels/ops.h"
 
 enum {
-    SPLIT_TOKENS = 256,      /* keys of one decode item */
+    SPLIT_TOKENS = 128,      /* keys of one decode item */
     DECODE_ITEM_INTS = 4,    /* sequence, row, split, splits of the sequence */
     PREFILL_ITEM_INTS = 2,   /* sequence, first row of the tile in the sequence */
-    PREFILL_TILE = 64,       /* (token, head of the group) rows of one prefill item */
-    DECODE_ITEMS_MAX = 8192,
+    PREFILL_TILE = 128,      /* rows of one prefill item */
+    DECODE_ITEMS_MAX = 16384,
     PREFILL_ITEMS_MAX = 8192,
     PLAN_HEADER_INTS = 2,
     PLAN_INTS_MAX = PLAN_HEADER_INTS + DECODE_ITEM_INTS * DECODE_ITEMS_MAX + PREFILL_ITEM_INTS * PREFILL_ITEMS_MAX,
 };
 
-/* Fills plan and returns its ints; -1: more items than the buffer holds. Prefill tiles are counted in tokens here: a tile of
- * PREFILL_TILE / group tokens would need the group, so an item covers PREFILL_TOKENS tokens and the kernel loops its heads. */
+/* Fills plan and returns its ints; -1: more items than the buffer holds. */
 static inline int32_t attention_plan_make(const struct mr_batch *batch, int32_t *plan)
 {
     int32_t n_decode = 0, n_prefill = 0, *at = plan + PLAN_HEADER_INTS;

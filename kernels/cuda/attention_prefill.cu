@@ -1,12 +1,12 @@
-/* Prefill attention over chunks with cached past: first form, on mma.sync.
+/* Prefill attention over chunks with cached past on mma.sync: for the head sizes and layouts that attention_wgmma.cu does not take.
  *
- * Work item x query head is one block of four warps: 64 query rows of one head against all keys that they may see, in tiles of
+ * Half a work item x query head is one block of four warps: 64 query rows of one head against all keys that they may see, in tiles of
  * KEYS keys at absolute multiples, double buffered by cp.async. Each warp owns 16 rows and their running softmax. Tiles that
  * lie whole before the window are skipped; masked scores are -inf and masked weights exact zeros. Persistent blocks.
  * Operations: 4 D a (query, key) pair that is seen. */
 #include "kernels/cuda/attention.cuh"
 
-enum { WARPS = 4, ROWS = PREFILL_TILE };
+enum { WARPS = 4, ROWS = 64, TILES = PREFILL_TILE / ROWS };
 
 template <typename T, int D, int KEYS>
 struct prefill_shared {
@@ -109,10 +109,13 @@ static __global__ void __launch_bounds__(32 * WARPS) prefill_kernel(attention_ar
 {
     extern __shared__ __align__(128) unsigned char raw[];
     prefill_shared<T, D, KEYS> &sh = *(prefill_shared<T, D, KEYS> *)raw;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_decode = a.work[0], n_items = a.work[1] * a.n_heads;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_decode = a.work[0], n_items = a.work[1] * TILES * a.n_heads;
     const int32_t *work = a.work + PLAN_HEADER_INTS + n_decode * DECODE_ITEM_INTS;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x) {
-        int head = at % a.n_heads, kv_head = head / a.group, seq = work[at / a.n_heads * 2], first_row = work[at / a.n_heads * 2 + 1];
+        int head = at % a.n_heads, kv_head = head / a.group, tile = at / a.n_heads, seq = work[tile / TILES * 2];
+        int first_row = work[tile / TILES * 2 + 1] + tile % TILES * ROWS;
+        if (first_row >= a.seq_start[seq + 1] - a.seq_start[seq])
+            continue;
         int row0 = a.seq_start[seq] + first_row, n = min(ROWS, a.seq_start[seq + 1] - row0);
         int position0 = a.positions[row0], end = position0 + n, begin = a.window ? max(0, position0 - a.window + 1) / KEYS * KEYS : 0;
         const int32_t *table = a.block_table + (int64_t)seq * a.table_stride;

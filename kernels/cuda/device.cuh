@@ -44,6 +44,7 @@ struct mr_device {
     int32_t *staging, *staging_device;  /* pinned host and device copies of one packed batch */
     size_t staging_ints;
 
+    struct wgmma_maps *maps;            /* attention_wgmma.cu: the copy engine's maps of the cache */
     float *attention_partial;           /* split-KV results: [split][max_tokens rows ...] see attention.cu */
     size_t attention_partial_floats;
 

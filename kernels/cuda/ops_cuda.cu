@@ -33,6 +33,7 @@ static void device_close(struct mr_device *device)
     cuda_sample_close(device);
     cuda_gemm_close(device);
     cuda_batch_close(device);
+    free(device->maps);
     cudaFree(device->attention_partial);
     if (device->stream)
         cudaStreamDestroy(device->stream);

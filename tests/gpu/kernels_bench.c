@@ -159,6 +159,7 @@ int main(int argc, char **argv)
     struct mr_err err = {0};
     struct mr_device_options options = {.precision = MR_FAST, .weight_dtype = MR_BF16, .max_tokens = MAX_TOKENS, .max_seqs = MAX_SEQS,
                                         .max_blocks = MAX_BLOCKS, .max_row_elements = 32768};
+    setvbuf(stdout, NULL, _IOLBF, 0);
     only = argc > 1 ? argv[1] : NULL;
     ops = mr_ops_cuda(&err);
     if (!ops || ops->open(&options, &device, &err) != MR_OK) {

@@ -365,6 +365,10 @@ TEST(attention)
         attention_once(decode, 8, 3, dims[d], 32, 0);
         attention_once(prefill, 6, 3, dims[d], 16, 0);
     }
+    static const int32_t whole_tiles[][2] = {{0, 128}, {0, 512}, {128, 256}, {1024, 1024}};
+    attention_once(whole_tiles, 4, 4, 64, 16, 0);
+    attention_once(whole_tiles, 4, 4, 128, 16, 0);
+    attention_once(whole_tiles, 4, 16, 128, 32, 0);
     attention_once(decode, 8, 4, 128, 16, 200);
     attention_once(prefill, 6, 4, 128, 16, 50);
 }
