@@ -41,6 +41,8 @@ struct mr_device {
     struct mr_batch batch;   /* of the step in flight */
     struct mr_rope_cache rope;
     struct mr_attention_space attention;
+    void *int8_space;        /* the fast path's activations, of int8_elements; NULL on the exact path */
+    size_t int8_elements;
     float *scratch;          /* [n_threads][scratch_floats], 64-byte aligned */
     size_t scratch_floats;
 };

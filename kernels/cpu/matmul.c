@@ -1,14 +1,21 @@
-/* out[r][j] = bias[j] + sum over i of weight[j][i] * in[r][i]: one chain of fused multiply-adds from 0, i ascending, over the
- * float32 value of every weight; the bias is added last. Every path of the exact precision sums in this order. */
+/* The matrix product: its plain path, and the cut of the SIMD paths' work.
+ *
+ * 1. Exact: out[r][j] = bias[j] + sum over i of weight[j][i] * in[r][i], one chain of fused multiply-adds from 0, i ascending, over the
+ *    float32 value of every weight; the bias is added last. Plain and AVX2 give the same bits, whatever the format.
+ * 2. Fast: the order of int8.h for block formats; rows are turned to int8 once, by a fork of their own where they are many.
+ * 3. An item is some panels under one block of rows; threads split outputs, never k.
+ * Thread: the engine's, with the helpers. */
 #include "kernels/cpu/device.h"
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/int8.h"
 #include "kernels/cpu/weight.h"
+#include "kernels/quant.h"
 
 #include <math.h>
 
 struct matmul_context {
-    const struct mr_device *device;
+    struct mr_device *device;
     const struct mr_matmul_params *params;
+    struct mr_int8_rows int8; /* k is 0 on the exact path */
     int32_t row_blocks, panels_an_item, items_a_row_block;
 };
 
@@ -20,11 +27,15 @@ static void matmul_item_plain(void *context, int32_t j, int thread)
     const struct mr_matmul_params *p = c->params;
     int64_t n = p->weight->n, k = p->weight->k;
     float *w = mr_cpu_scratch(c->device, thread);
-    mr_cpu_weight_row(p->weight, j, w);
+    const void *data;
+    const struct mr_weight_part *part = mr_cpu_weight_find(p->weight, j, &data);
+    bool int8 = c->int8.k > 0 && mr_quant_is_block(part->dtype);
+    if (!int8)
+        mr_quant_row(part->dtype, data, w, k);
     for (int32_t r = 0; r < p->rows; r++) {
         const float *in = (const float *)p->in + r * k;
-        float sum = 0;
-        for (int64_t i = 0; i < k; i++)
+        float sum = int8 ? mr_int8_dot_plain(&c->int8, r, part->dtype, data) : 0;
+        for (int64_t i = 0; !int8 && i < k; i++)
             sum = fmaf(w[i], in[i], sum);
         ((float *)p->out)[r * n + j] = p->bias ? sum + p->bias[j] : sum;
     }
@@ -50,7 +61,9 @@ static void multiply_panels(const struct matmul_context *c, int32_t row, int32_t
             .first_panel = from,
             .end_panel = to,
         };
-        if (from < to)
+        if (from < to && c->int8.k > 0 && pack->scale != MR_SCALE_NONE)
+            mr_int8_multiply_avx2(&tile, &c->int8, row);
+        else if (from < to)
             mr_matmul_exact_avx2(&tile);
         first -= pack->n_panels;
         end -= pack->n_panels;
@@ -77,11 +90,39 @@ static void cut_work(struct matmul_context *c)
     c->items_a_row_block = (n_panels + c->panels_an_item - 1) / c->panels_an_item;
 }
 
+static void int8_rows(void *context, int32_t first, int32_t end)
+{
+    const struct matmul_context *c = context;
+    for (int32_t r = first; r < end; r++) {
+        const float *x = (const float *)c->params->in + r * c->int8.k;
+        if (c->device->isa == MR_CPU_AVX2)
+            mr_int8_row_avx2(&c->int8, r, x);
+        else
+            mr_int8_row_plain(&c->int8, r, x);
+    }
+}
+
+static bool any_blocks(const struct mr_weight *weight)
+{
+    for (int i = 0; i < weight->n_parts; i++) {
+        if (mr_quant_is_block(weight->parts[i].dtype))
+            return true;
+    }
+    return false;
+}
+
 enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_params *params)
 {
     struct matmul_context context = {.device = device, .params = params};
-    if ((size_t)params->weight->k > device->scratch_floats || params->weight->n > INT32_MAX)
+    int64_t k = params->weight->k;
+    if ((size_t)k > device->scratch_floats || params->weight->n > INT32_MAX)
         return MR_ERR_UNSUPPORTED;
+    if (device->options.precision == MR_FAST && any_blocks(params->weight)) {
+        if ((size_t)params->rows * (size_t)k > device->int8_elements)
+            return MR_ERR_UNSUPPORTED;
+        context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k);
+        mr_cpu_rows(device, params->rows, (int32_t)k, int8_rows, &context);
+    }
     if (device->isa == MR_CPU_PLAIN) {
         mr_threads_run(device->threads, (int32_t)params->weight->n, matmul_item_plain, &context);
         return MR_OK;

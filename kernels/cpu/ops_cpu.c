@@ -6,6 +6,7 @@
 #include "kernels/cpu/device.h"
 
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/int8.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/score.h"
@@ -60,6 +61,7 @@ static void cpu_close(struct mr_device *device)
     free(device->rope.sin);
     free(device->attention.rows);
     free(device->attention.partials);
+    free(device->int8_space);
     free(device);
 }
 
@@ -81,6 +83,12 @@ static bool carve(struct mr_device *device)
     device->rope.sin = cpu_alloc(device, n_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float));
     device->attention.rows = cpu_alloc(device, n_tokens * sizeof *device->attention.rows);
     device->attention.partials = cpu_alloc(device, MR_CPU_PARTIAL_FLOATS * sizeof(float));
+    if (device->options.precision == MR_FAST) {
+        device->int8_elements = n_tokens * device->options.max_row_elements;
+        device->int8_space = cpu_alloc(device, mr_int8_bytes(device->int8_elements));
+        if (!device->int8_space)
+            return false;
+    }
     return device->scratch && device->rope.cos && device->rope.sin && device->attention.rows && device->attention.partials;
 }
 
@@ -130,6 +138,8 @@ void mr_cpu_rows(struct mr_device *device, int32_t rows, int32_t row_elements, v
 
 static const char *cpu_path(const struct mr_device *device)
 {
+    if (device->options.precision == MR_FAST)
+        return device->isa == MR_CPU_PLAIN ? "cpu-fast-plain-1" : "cpu-fast-avx2-1";
     return device->isa == MR_CPU_PLAIN ? "cpu-exact-plain-1" : "cpu-exact-avx2-1";
 }
 

@@ -57,15 +57,19 @@ size_t mr_cpu_weight_bytes(const struct mr_weight *weight)
     return bytes;
 }
 
+const struct mr_weight_part *mr_cpu_weight_find(const struct mr_weight *weight, int64_t row, const void **data)
+{
+    const struct mr_weight_part *part = weight->parts;
+    for (; row >= part->rows; part++)
+        row -= part->rows;
+    CHECK(row >= 0 && part < weight->parts + weight->n_parts);
+    *data = (const char *)part->data + row * mr_dtype_row_bytes(part->dtype, weight->k);
+    return part;
+}
+
 void mr_cpu_weight_row(const struct mr_weight *weight, int64_t row, float *out)
 {
-    for (int i = 0; i < weight->n_parts; i++) {
-        const struct mr_weight_part *part = &weight->parts[i];
-        if (row < part->rows) {
-            mr_quant_row(part->dtype, (const char *)part->data + row * mr_dtype_row_bytes(part->dtype, weight->k), out, weight->k);
-            return;
-        }
-        row -= part->rows;
-    }
-    CHECK(!"a row of the matrix");
+    const void *data;
+    const struct mr_weight_part *part = mr_cpu_weight_find(weight, row, &data);
+    mr_quant_row(part->dtype, data, out, weight->k);
 }

@@ -17,6 +17,8 @@ enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weig
                                   struct mr_weight **out, struct mr_err *err);
 void mr_cpu_weight_close(struct mr_device *device, struct mr_weight *weight);
 size_t mr_cpu_weight_bytes(const struct mr_weight *weight);
+/* The part that holds row `row` (0 .. n - 1), and where the row's bytes are. */
+const struct mr_weight_part *mr_cpu_weight_find(const struct mr_weight *weight, int64_t row, const void **data);
 /* Row `row` (0 .. n - 1) as float32 into out[k]. */
 void mr_cpu_weight_row(const struct mr_weight *weight, int64_t row, float *out);
 

@@ -125,7 +125,18 @@ TEST(exact_product_has_the_same_bits)
     check_same_bits(MR_EXACT, (const enum mr_dtype[]){MR_F32, MR_BF16, MR_F16}, 147);
 }
 
-TEST(exact_paths_agree_bit_for_bit)
+TEST(plain_fast_product_is_near) { check_all_shapes(MR_CPU_PLAIN, MR_FAST, 8e-3); }
+TEST(fast_product_is_near) { check_all_shapes(MR_CPU_AVX2, MR_FAST, 8e-3); }
+
+TEST(fast_product_has_the_same_bits)
+{
+    check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q4_1, MR_Q4_0, MR_Q8_0}, 576);
+    check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q4_K, MR_Q5_K, MR_Q6_K}, 512);
+    check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q5_0, MR_F16, MR_Q5_1}, 160);
+    check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_F32, MR_BF16, MR_F16}, 147);
+}
+
+static void check_paths_agree(enum mr_precision precision)
 {
     for (int t = 0; t < N_DTYPES; t++) {
         enum { ROWS = 9, N = 45, K = 768 };
@@ -133,7 +144,7 @@ TEST(exact_paths_agree_bit_for_bit)
         struct mr_weight_part part = {dtypes[t], data, N};
         float *in = case_floats(ROWS * K, -1, 1), *bias = case_floats(N, -1, 1), *out[2];
         for (int isa = 0; isa < 2; isa++) {
-            struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, MR_EXACT, ROWS_MAX);
+            struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, precision, ROWS_MAX);
             struct mr_weight *weight = NULL;
             out[isa] = case_poison(ROWS * N);
             EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, K, &weight, NULL), MR_OK);
@@ -145,6 +156,9 @@ TEST(exact_paths_agree_bit_for_bit)
         free(data), free(in), free(bias), free(out[0]), free(out[1]);
     }
 }
+
+TEST(exact_paths_agree_bit_for_bit) { check_paths_agree(MR_EXACT); }
+TEST(fast_paths_agree_bit_for_bit) { check_paths_agree(MR_FAST); }
 
 TEST(weights_out_of_limits_are_refused)
 {
@@ -160,4 +174,5 @@ TEST(weights_out_of_limits_are_refused)
 }
 
 TEST_MAIN(TEST_CASE(plain_product_is_right), TEST_CASE(exact_product_is_right), TEST_CASE(exact_product_has_the_same_bits),
-          TEST_CASE(exact_paths_agree_bit_for_bit), TEST_CASE(weights_out_of_limits_are_refused))
+          TEST_CASE(exact_paths_agree_bit_for_bit), TEST_CASE(plain_fast_product_is_near), TEST_CASE(fast_product_is_near),
+          TEST_CASE(fast_product_has_the_same_bits), TEST_CASE(fast_paths_agree_bit_for_bit), TEST_CASE(weights_out_of_limits_are_refused))

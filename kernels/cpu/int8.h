@@ -1,0 +1,36 @@
+/* The fast path's product: activations in int8 by runs of 32, weights in their codes, integer sums (exact in any order).
+ *
+ * out[r][j] = bias[j] + chain over blocks b ascending, from 0:
+ *     acc = fma((float)sum q_w q_x * d_w, d_x, acc);  then, where the format has minimums, acc = fma(m_w, s_x, acc)
+ * with, for each row and run of 32 of x: d_x = max |x| / 127, q_x = x / d_x rounded to even, s_x = d_x * sum q_x. A block is the pack's run
+ * (32; 16 for Q6_K, whose halves share d_x). Plain and AVX2 give the same bits; matrices of plain floats take the exact product. */
+#ifndef MR_KERNELS_CPU_INT8_H
+#define MR_KERNELS_CPU_INT8_H
+
+#include "kernels/cpu/matmul.h"
+
+enum { MR_INT8_RUN = 32 };
+
+/* Rows of activations as int8: in the device's workspace, for one product. */
+struct mr_int8_rows {
+    int8_t *q;      /* [rows][k] */
+    int16_t *wide;  /* [rows][k]: the same, for formats of 8-bit codes */
+    float *d, *s;   /* [rows][k / 32] */
+    int32_t *sum;   /* [rows][k / 32] */
+    int64_t k;      /* a multiple of 32 */
+};
+
+/* Bytes of workspace for `elements` = rows * k activations, and where its arrays lie. */
+size_t mr_int8_bytes(size_t elements);
+struct mr_int8_rows mr_int8_carve(void *workspace, size_t elements, int64_t k);
+/* Row r of x into rows; the AVX2 one is the same, faster. */
+void mr_int8_row_plain(const struct mr_int8_rows *rows, int32_t r, const float *x);
+void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x);
+
+/* Row r times a row of a weight as it lies in the file (a block format), without the bias. */
+float mr_int8_dot_plain(const struct mr_int8_rows *rows, int32_t r, enum mr_dtype dtype, const void *weight_row);
+
+/* tile->in is not read: rows first_row .. first_row + tile->rows - 1 of `rows` are. The pack's codes are nibbles or bytes. */
+void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
+
+#endif
