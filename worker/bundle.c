@@ -44,11 +44,14 @@ static enum mr_status context_set(struct mr_bundle *bundle, const struct mr_bund
 static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bundle_options *options, const struct mr_shape *shape, struct mr_err *err)
 {
     const char *device = options->device ? options->device : "cpu";
-    if (strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0)
-        return mr_err_set(err, MR_ERR_INVALID, "no device \"%.32s\": there are cpu and cuda", device);
-    bundle->ops = strcmp(device, "cpu") == 0 ? mr_ops_cpu() : mr_ops_cuda(err);
-    if (!bundle->ops)
+    bool automatic = strcmp(device, "auto") == 0;
+    if (strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0 && !automatic)
+        return mr_err_set(err, MR_ERR_INVALID, "no device \"%.32s\": there are cpu, cuda and auto", device);
+    bundle->ops = strcmp(device, "cpu") == 0 ? NULL : mr_ops_cuda(err);
+    if (!bundle->ops && strcmp(device, "cuda") == 0)
         return MR_ERR_UNSUPPORTED;
+    if (!bundle->ops)
+        bundle->ops = mr_ops_cpu();
     int32_t widths[] = {shape->hidden, shape->ffn, (shape->n_heads + 2 * shape->n_kv_heads) * shape->head_dim, 0}, widest = 0;
     for (int i = 0; widths[i]; i++)
         widest = widths[i] > widest ? widths[i] : widest;

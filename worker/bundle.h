@@ -15,7 +15,7 @@ struct mr_bundle_options {
     int threads;                  /* 0: one a core */
     bool pin;
     enum mr_precision precision;
-    const char *device;           /* "cpu", "cuda"; NULL: cpu */
+    const char *device;           /* "cpu", "cuda", "auto" (cuda where it can be had); NULL: cpu */
     int32_t block_tokens;
     size_t kv_bytes;              /* memory for the cache */
     int32_t max_step_tokens, max_seqs, max_logits;

@@ -90,6 +90,8 @@ static const struct mr_option table[] = {
     TIME("worker.grace", worker.grace_ms, "30s", 0, DAY_MS, "How long a drain may go on with running jobs before it leaves them to others."),
     TIME("worker.heartbeat", worker.heartbeat_ms, "2s", 100, 3600000, "How often the worker writes its load to Redis."),
     BOOL("worker.lenient", worker.lenient, "false", "Ignore unknown fields of a job instead of refusing the job."),
+    STRING("engine.device", engine.device, "auto", NULL,
+           "cpu, cuda, or auto: a CUDA card that the kernels are built for, else the CPU."),
     INT("engine.threads", engine.threads, "0", 0, 1024, "Threads that compute. 0: one a core."),
     BOOL("engine.pin", engine.pin, "false", "Pin each thread to a core. For a worker that has its cores to itself."),
     WORD("engine.precision", engine.precision, "exact", precisions,

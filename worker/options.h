@@ -58,6 +58,7 @@ struct mr_options {
         bool lenient;                       /* unknown fields of a job are ignored instead of refused */
     } worker;
     struct {
+        const char *device; /* "cpu", "cuda", "auto" */
         int64_t threads; /* 0: one a core */
         bool pin;
         int64_t precision; /* enum mr_precision */
