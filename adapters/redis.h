@@ -1,8 +1,9 @@
 /* The state mirror on Redis: a thread of its own takes updates from a bounded queue and writes them in batches; nobody ever
  * waits for it. Redis may be slow, empty, wrong or gone: updates are then dropped and counted, and writing heals by itself.
  *
- * An update with an epoch is a script that leaves the hash alone when it holds a higher one (EVALSHA; loaded again after
- * NOSCRIPT); without, HSET and PEXPIRE. Keys and values are sent by length: no user text is ever parsed. */
+ * An update is one script (EVALSHA; loaded at every connection and again after NOSCRIPT): it leaves a hash alone that holds a
+ * higher epoch, replaces what is no hash, and sets the expiry. Keys and values are sent by length: no user text is ever parsed.
+ * An ACL user needs AUTH, SELECT, PING, SCRIPT LOAD, EVALSHA, HGET, HSET, PEXPIRE, TYPE, DEL on mr:*; a reader HGETALL and SCAN. */
 #ifndef MR_ADAPTERS_REDIS_H
 #define MR_ADAPTERS_REDIS_H
 

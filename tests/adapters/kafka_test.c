@@ -284,8 +284,8 @@ TEST(commits_come_back_with_their_text)
     if (no_broker())
         return;
     REQUIRE(fresh("commit") && peer_open(&peer, MR_LOG_WORKER));
-    REQUIRE(produce(&peer, 0, 0, 10) >= 0);
     REQUIRE(assigned(&peer, offset, text, &generation));
+    REQUIRE(produce(&peer, 0, 0, 10) >= 0);
     REQUIRE(!commit(&peer, 0, 7, "AQIDBA==", 42));
     REQUIRE(!commit(&peer, 1, 0, "", 43));
     for (int i = 0; i < 2; i++) {
