@@ -181,6 +181,8 @@ enum mr_reason mr_admit_job(const struct mr_admit *admit, const struct mr_route 
         return reason;
     if (n == 0)
         return mr_refuse(refusal, MR_REASON_EMPTY_PROMPT, field, "%s has no token", field);
+    if (job->model.n == 0)
+        job->model = mr_str_from(admit->bundle->name); /* before the result is bounded: it stands there */
     if (n > admit->max_prompt || n >= admit->context + (sampling->max_tokens == 0))
         return admit_too_long(admit, field, n, refusal);
     reason = admit_output(admit, job, n, refusal);
@@ -188,7 +190,5 @@ enum mr_reason mr_admit_job(const struct mr_admit *admit, const struct mr_route 
         return reason;
     job->prompt_ids = ids;
     job->n_prompt = n;
-    if (job->model.n == 0)
-        job->model = mr_str_from(admit->bundle->name);
     return MR_REASON_NONE;
 }

@@ -25,7 +25,7 @@ void mr_admit_open(struct mr_admit *admit, const struct mr_bundle *bundle, const
 
 /* Fills job->prompt_ids, n_prompt and, where it was not given, model (a view of the bundle's name); resolves
  * sampling.max_tokens. route NULL: any model name that is this bundle's.
- * MR_REASON_NONE: the job can run. Otherwise *refusal says why, and the job is as it was, but for its arena. */
+ * MR_REASON_NONE: the job can run. Otherwise *refusal says why, and the job is as it was, but for its arena and model. */
 enum mr_reason mr_admit_job(const struct mr_admit *admit, const struct mr_route *route, struct mr_job *job, struct mr_refusal *refusal);
 
 #endif

@@ -386,22 +386,22 @@ static enum mr_status rig_submit(struct rig *rig, uint64_t name, struct job *j, 
     return mr_engine_submit(rig->e, &run, 1, NULL);
 }
 
-TEST(cancel_drop_expire)
+TEST(cancel_and_drop)
 {
     struct rig *rig = rig_open(&(struct setup){64, 2, 2048, 16, 64, 8, 0});
-    struct job j[5];
-    for (int i = 0; i < 5; i++) {
+    struct job j[3];
+    for (int i = 0; i < 3; i++) {
         j[i] = plain(4, 50);
-        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], i == 3 ? 4500 : i == 1 ? 6500 : 0), MR_OK);
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
     }
     for (int i = 0; i < 3; i++)
         EXPECT(rig_step(rig));
-    EXPECT_EQ(rig->o[0].n, 3); /* 0 and 1 are resident, the rest wait */
+    EXPECT_EQ(rig->o[0].n, 3); /* 0 and 1 are resident, 2 waits */
     EXPECT_EQ(rig->o[2].n, 0);
     EXPECT(mr_engine_cancel(rig->e, 0));
     EXPECT(mr_engine_cancel(rig->e, 0)); /* owed once */
-    EXPECT(mr_engine_drop(rig->e, 4));
-    EXPECT(!mr_engine_drop(rig->e, 4));
+    EXPECT(mr_engine_drop(rig->e, 1));
+    EXPECT(!mr_engine_drop(rig->e, 1));
     EXPECT(!mr_engine_cancel(rig->e, 77));
     EXPECT(rig_step(rig));
     EXPECT_EQ(rig->o[0].ends, 1);
@@ -410,13 +410,29 @@ TEST(cancel_drop_expire)
     EXPECT_EQ(rig->o[2].n, 1); /* took its place in the same step */
     while (rig_step(rig))
         ;
-    EXPECT_EQ(rig->o[1].finish, MR_FINISH_EXPIRED);
-    EXPECT_EQ(rig->o[1].reason, MR_REASON_DEADLINE_PASSED);
-    EXPECT(rig->o[1].n_output > 0 && rig->o[1].n_output < 50);
-    EXPECT_EQ(rig->o[3].finish, MR_FINISH_EXPIRED);
-    EXPECT_EQ(rig->o[3].n_output, 0);
     EXPECT_EQ(rig->o[2].finish, MR_FINISH_LENGTH);
-    EXPECT_EQ(rig->o[4].ends, 0);
+    EXPECT_EQ(rig->o[1].n, 3);
+    EXPECT_EQ(rig->o[1].ends, 0);
+    rig_close(rig);
+}
+
+TEST(deadlines)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0});
+    struct job j[3] = {plain(4, 50), plain(4, 50), plain(4, 3)};
+    EXPECT_EQ(rig_submit(rig, 0, &j[0], 4500), MR_OK); /* runs, and is cut */
+    EXPECT(rig_step(rig));
+    EXPECT_EQ(rig_submit(rig, 1, &j[1], 4400), MR_OK); /* one seat: waits until its time is over */
+    EXPECT_EQ(rig_submit(rig, 2, &j[2], 0), MR_OK);
+    while (rig_step(rig))
+        ;
+    for (int i = 0; i < 2; i++) {
+        EXPECT_EQ(rig->o[i].finish, MR_FINISH_EXPIRED);
+        EXPECT_EQ(rig->o[i].reason, MR_REASON_DEADLINE_PASSED);
+        EXPECT(rig->o[i].n_output < 6);
+    }
+    EXPECT(rig->o[0].n_output > 0);
+    EXPECT_EQ(rig->o[2].finish, MR_FINISH_LENGTH);
     rig_close(rig);
 }
 
@@ -481,5 +497,5 @@ TEST(steps_allocate_nothing)
 }
 
 TEST_MAIN(TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(ends),
-          TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_drop_expire),
+          TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_and_drop), TEST_CASE(deadlines),
           TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))

@@ -81,8 +81,9 @@ static enum mr_status fake_score(void *self, int32_t rows, int32_t n_top, const 
     if (rows != f->n_logits)
         return MR_ERR_INVALID;
     for (int32_t i = 0; i < rows; i++) {
-        out[i].id = ids[i];
-        mr_cpu_score_row(f->logits[i], FAKE_VOCABULARY, n_top, &out[i]);
+        out[i] = (struct mr_sampled){.id = ids[i]};
+        if (ids[i] >= 0)
+            mr_cpu_score_row(f->logits[i], FAKE_VOCABULARY, n_top, &out[i]);
     }
     return MR_OK;
 }
