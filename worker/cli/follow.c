@@ -21,15 +21,15 @@ void mr_follow_fini(struct mr_follow *follow)
 
 static size_t slot_of(const struct mr_follow *follow, struct mr_str topic, int32_t partition, struct mr_src src)
 {
-    int64_t numbers[] = {partition, src.offset, src.timestamp_ms};
+    int64_t numbers[] = {partition, src.offset};
     return mr_mix64(mr_fnv1a64(mr_fnv1a64(MR_FNV1A64_START, topic.p, topic.n), numbers, sizeof numbers)) & (follow->capacity - 1);
 }
 
 struct mr_follow_run *mr_follow_find(const struct mr_follow *follow, struct mr_str topic, int32_t partition, struct mr_src src)
 {
     struct mr_follow_run *run = follow->capacity ? follow->table[slot_of(follow, topic, partition, src)] : NULL;
-    while (run && (run->partition != partition || run->src.offset != src.offset || run->src.timestamp_ms != src.timestamp_ms ||
-                   !mr_str_equal(run->topic, topic)))
+    while (run && (run->partition != partition || run->src.offset != src.offset || !mr_str_equal(run->topic, topic) ||
+                   (src.timestamp_ms >= 0 && run->src.timestamp_ms != src.timestamp_ms)))
         run = run->chain;
     return run;
 }

@@ -58,7 +58,7 @@ enum mr_follow_verdict {
 /* Takes a record of a stream partition, in log order. *run and *out (views until the next add) are set unless OTHER. */
 enum mr_follow_verdict mr_follow_add(struct mr_follow *follow, const struct mr_record *record, struct mr_follow_run **run,
                                      struct mr_stream_record *out);
-/* NULL: not seen. */
+/* src.timestamp_ms -1: any. NULL: not seen. */
 struct mr_follow_run *mr_follow_find(const struct mr_follow *follow, struct mr_str topic, int32_t partition, struct mr_src src);
 
 /* "running", "done", "failed", ...: what became of it so far. */

@@ -1,0 +1,156 @@
+/* `millrace check`: reads the topics of the configuration back, from their start to their present end, and judges them. One thread. */
+#include "worker/cli/client.h"
+#include "worker/cli/judge.h"
+#include "worker/cli/outcome.h"
+
+#include <stdio.h>
+
+#define CHECK_POLL_NS (MR_NS_PER_S / 10)
+enum { CHECK_TOPICS_MAX = 6 * MR_ROUTES_MAX, CHECK_SHOWN = 20 };
+
+struct check {
+    struct mr_cli *cli;
+    struct mr_client client;
+    const char *followed[CHECK_TOPICS_MAX];
+    int32_t n_followed, catching_up;
+    bool all;
+};
+
+/* Each topic once; one that is not there has nothing to say. */
+static void check_follow(struct check *c, const char *topic)
+{
+    for (int32_t i = 0; i < c->n_followed; i++)
+        if (strcmp(c->followed[i], topic) == 0)
+            return;
+    if (topic[0] == '\0')
+        return;
+    c->followed[c->n_followed++] = topic;
+    c->catching_up += mr_client_follow(&c->client, topic, -1, -1);
+}
+
+static void set_kinds(struct mr_value *map, const char *key, const int64_t *counts, struct mr_arena *arena)
+{
+    struct mr_value kinds = mr_value_map(arena, MR_FOLD_KINDS);
+    for (int kind = 0; kind < MR_FOLD_KINDS; kind++)
+        if (counts[kind])
+            mr_value_set(&kinds, mr_fold_kind_name((enum mr_fold_kind)kind), mr_value_int(counts[kind]));
+    mr_value_set(map, key, kinds);
+}
+
+static void check_print_json(struct check *c, const struct mr_judge_report *report)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } counts[] = {
+        {"jobs", report->jobs}, {"records", report->records}, {"violations", report->violations}, {"lost", report->lost},
+        {"duplicates", report->duplicates}, {"starts", report->starts}, {"takeovers", report->takeovers}, {"tokens", report->tokens},
+        {"tokens_twice", report->tokens_twice}, {"unchecked", report->unchecked},
+    };
+    struct mr_value map = mr_value_map(&c->cli->arena, 16);
+    int64_t n = report->n_complaints < MR_JUDGE_COMPLAINTS_MAX ? report->n_complaints : MR_JUDGE_COMPLAINTS_MAX;
+    struct mr_value complaints = mr_value_array(&c->cli->arena, (size_t)n);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        mr_value_set(&map, counts[i].name, mr_value_int(counts[i].value));
+    set_kinds(&map, "outcomes", report->outcome, &c->cli->arena);
+    set_kinds(&map, "ignored", report->ignored, &c->cli->arena);
+    mr_value_set(&map, "recovery_ms_p50", report->recovery_ms_p50 < 0 ? mr_value_null() : mr_value_float(report->recovery_ms_p50));
+    mr_value_set(&map, "recovery_ms_p99", report->recovery_ms_p99 < 0 ? mr_value_null() : mr_value_float(report->recovery_ms_p99));
+    for (int64_t i = 0; i < n; i++)
+        mr_value_push(&complaints, mr_value_string(mr_str_from(report->complaints[i])));
+    mr_value_set(&map, "complaints", complaints);
+    mr_outcome_print_json(&map);
+}
+
+static void check_print(const struct check *c, const struct mr_judge_report *report)
+{
+    printf("%lld jobs, %lld stream records, %lld tokens\n", (long long)report->jobs, (long long)report->records, (long long)report->tokens);
+    for (int kind = 0; kind < MR_FOLD_KINDS; kind++)
+        if (report->outcome[kind])
+            printf("  %-10s %lld\n", mr_fold_kind_name((enum mr_fold_kind)kind), (long long)report->outcome[kind]);
+    printf("violations %lld, lost %lld, duplicates %lld\n", (long long)report->violations, (long long)report->lost, (long long)report->duplicates);
+    printf("starts %lld, of them takeovers %lld; tokens generated twice %lld; ignored records:", (long long)report->starts,
+           (long long)report->takeovers, (long long)report->tokens_twice);
+    int64_t ignored = 0;
+    for (int kind = 0; kind < MR_FOLD_KINDS; kind++) {
+        ignored += report->ignored[kind];
+        if (report->ignored[kind])
+            printf(" %s %lld", mr_fold_kind_name((enum mr_fold_kind)kind), (long long)report->ignored[kind]);
+    }
+    printf("%s\n", ignored ? "" : " none");
+    if (report->recovery_ms_p50 >= 0)
+        printf("recovery: %.0f ms (median), %.0f ms (99 %%)\n", report->recovery_ms_p50, report->recovery_ms_p99);
+    if (report->unchecked)
+        printf("%lld results were not made again: they hold prompt token ids\n", (long long)report->unchecked);
+    int64_t shown = c->all ? MR_JUDGE_COMPLAINTS_MAX : CHECK_SHOWN;
+    for (int64_t i = 0; i < report->n_complaints && i < shown && i < MR_JUDGE_COMPLAINTS_MAX; i++)
+        printf("  %s\n", report->complaints[i]);
+    if (report->n_complaints > shown)
+        printf("  and %lld more (--all)\n", (long long)(report->n_complaints - shown));
+}
+
+static int check_read(struct check *c, struct mr_judge *judge)
+{
+    const struct mr_options *options = c->client.options;
+    for (int32_t i = 0; i < options->n_routes; i++) {
+        const struct mr_route *route = &options->routes[i];
+        const char *topics[] = {route->jobs, route->parked, route->stream, route->stream_parked, route->results, route->dead};
+        for (size_t k = 0; k < sizeof topics / sizeof *topics; k++)
+            check_follow(c, topics[k]);
+    }
+    if (c->catching_up == 0)
+        return mr_cli_fail("no topic of the configuration exists");
+    while (c->catching_up > 0 && !c->client.broken) {
+        struct mr_log_event event;
+        if (!mr_client_next(&c->client, CHECK_POLL_NS, &event))
+            continue;
+        if (event.kind == MR_LOG_FOLLOWED && !mr_judge_add(judge, &event.record))
+            return mr_cli_fail("out of memory");
+        c->catching_up -= event.kind == MR_LOG_CAUGHT_UP;
+    }
+    return c->client.broken ? MR_EXIT_FAILED : MR_EXIT_DONE;
+}
+
+static int check_run(struct check *c)
+{
+    struct mr_judge *judge = mr_judge_open(c->client.options);
+    if (!judge)
+        return mr_cli_fail("out of memory");
+    int code = check_read(c, judge);
+    const struct mr_judge_report *report = code == MR_EXIT_DONE ? mr_judge_finish(judge) : NULL;
+    if (report && c->cli->json)
+        check_print_json(c, report);
+    else if (report)
+        check_print(c, report);
+    else if (code == MR_EXIT_DONE)
+        code = mr_cli_fail("out of memory");
+    if (report && (report->violations || report->lost || report->duplicates))
+        code = MR_EXIT_FAILED;
+    mr_judge_close(judge);
+    return code;
+}
+
+int mr_verb_check(struct mr_cli *cli, int argc, char **argv)
+{
+    struct check c = {.cli = cli};
+    const struct mr_flag flags[] = {
+        {"all", NULL, "print every complaint, not only the first 20", MR_FLAG_BOOL, &c.all, NULL},
+    };
+    const struct mr_flags_usage usage = {
+        .synopsis = "check -c FILE",
+        .about = "Reads the topics of the configuration back and says for every job what happened: each input record must have one outcome,\n"
+                 "a stream without gap or repeat, and a result that is what record and stream make. Jobs still on their way count as lost, so\n"
+                 "check when nothing runs. Exit code 1: something is wrong.",
+        .flags = flags,
+        .n_flags = sizeof flags / sizeof *flags,
+    };
+    struct mr_args args;
+    if (!mr_flags_parse(cli, &usage, argc, argv, &args))
+        return args.exit_code;
+    int code = mr_client_open(&c.client, cli);
+    if (code != MR_EXIT_DONE)
+        return code;
+    code = check_run(&c);
+    mr_client_close(&c.client);
+    return code;
+}
