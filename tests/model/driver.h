@@ -37,7 +37,8 @@ static inline bool driver_open(struct driver *d, const char *source, enum mr_pre
         printf("%s\n", err.text);
         return false;
     }
-    struct mr_device_options device = {.precision = precision, .max_tokens = max_tokens, .max_seqs = slots, .max_blocks = d->blocks_a_slot,
+    const char *threads = getenv("MILLRACE_TEST_THREADS"); /* 1 on a machine that is busy with other work */
+    struct mr_device_options device = {.threads = threads ? atoi(threads) : 0, .precision = precision, .max_tokens = max_tokens, .max_seqs = slots, .max_blocks = d->blocks_a_slot,
                                        .max_row_elements = (size_t)(shape.ffn > shape.hidden ? shape.ffn : shape.hidden) +
                                                            (size_t)(shape.n_heads + 2 * shape.n_kv_heads) * (size_t)shape.head_dim};
     enum mr_dtype kv = precision == MR_EXACT ? MR_F32 : MR_F16;

@@ -410,12 +410,13 @@ enum mr_status mr_gguf_open(const char *path, struct mr_gguf **out, struct mr_er
         close(fd);
         return mr_err_set(err, MR_ERR_INVALID, "%s: not a file, or empty", path);
     }
+    struct mr_err inner = {.text = ""};
     void *bytes = mmap(NULL, (size_t)before.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     enum mr_status status;
     if (bytes == MAP_FAILED)
         status = mr_err_set(err, MR_ERR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
-    else
-        status = gguf_make(bytes, (size_t)before.st_size, true, out, err);
+    else if ((status = gguf_make(bytes, (size_t)before.st_size, true, out, &inner)) != MR_OK)
+        mr_err_set(err, status, "%s: %s", path, inner.text);
     if (!status && (fstat(fd, &after) || after.st_size != before.st_size)) {
         mr_gguf_close(*out);
         *out = NULL;
