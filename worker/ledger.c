@@ -130,6 +130,19 @@ bool mr_ledger_open(struct mr_ledger *ledger, int64_t committed, struct mr_str m
     return true;
 }
 
+bool mr_ledger_merge(struct mr_ledger *ledger, const struct mr_ledger *older)
+{
+    if (older->low < 0)
+        return true;
+    if (ledger->low < 0 || older->next - ledger->low > MR_LEDGER_SPAN)
+        return false;
+    for (int64_t o = ledger->low; o < ledger->low + MR_LEDGER_SPAN; o++) {
+        if (mr_ledger_finished(older, o))
+            bit_put(ledger, o, true);
+    }
+    return true;
+}
+
 enum mr_ledger_seen mr_ledger_see(struct mr_ledger *ledger, int64_t offset)
 {
     if (ledger->low < 0)

@@ -33,6 +33,9 @@ enum mr_ledger_seen {
 /* committed: -1 when the group has none. The map is taken from metadata; *since gets its hint, or -1. false: metadata is there
  * but cannot be read (damaged, of another version, of another commit): the ledger starts without it. */
 bool mr_ledger_open(struct mr_ledger *ledger, int64_t committed, struct mr_str metadata, int64_t *since);
+/* Adds what an older ledger of the same partition knows to be finished, whether or not it was ever committed: finished is final.
+ * false: it cannot be said here (nothing committed, or too far above): the caller must forget what the older one stood for. */
+bool mr_ledger_merge(struct mr_ledger *ledger, const struct mr_ledger *older);
 enum mr_ledger_seen mr_ledger_see(struct mr_ledger *ledger, int64_t offset);
 /* Finished: below low, or marked. Also of offsets not seen yet. */
 bool mr_ledger_finished(const struct mr_ledger *ledger, int64_t offset);

@@ -109,3 +109,12 @@ void mr_names_add(struct mr_names *names, struct mr_str name, int64_t offset, co
     memset(entry->body_hash, 0, sizeof entry->body_hash);
     memcpy(entry->body_hash, body_hash, strnlen(body_hash, sizeof entry->body_hash - 1));
 }
+
+void mr_names_forget(struct mr_names *names, struct mr_str name, int64_t offset)
+{
+    unsigned char key[16];
+    key_of(name, key);
+    struct mr_names_entry *entry = find(names, key);
+    if (entry && entry->offset == offset)
+        entry->offset = INT64_MAX;
+}

@@ -30,5 +30,7 @@ void mr_names_fini(struct mr_names *names);
 const struct mr_names_entry *mr_names_find(const struct mr_names *names, struct mr_str name);
 /* Remembers; a name that is there keeps the lower offset with its body. */
 void mr_names_add(struct mr_names *names, struct mr_str name, int64_t offset, const char *body_hash);
+/* The one at offset turned out to be no first: from now on any other is. */
+void mr_names_forget(struct mr_names *names, struct mr_str name, int64_t offset);
 
 #endif

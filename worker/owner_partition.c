@@ -5,7 +5,8 @@
  *
  * Invariants:
  * 1. The port delivers input records only between CAUGHT_UP and the next pause: a partition is paused from its assignment on.
- * 2. The tail is followed without a hole from `since`, or from where a parked partition's tail stood.
+ * 2. The tail is followed without a hole from `since`, or from where a parked partition's tail stood; a partition that comes back
+ *    knows its own finished offsets too, committed or not, for its tail has let go of their runs.
  * 3. One commit is out at a time; a question is a commit whose answer was asked for after the doubt arose. */
 #include "worker/owner_state.h"
 
@@ -96,13 +97,23 @@ static struct mr_partition *partition_for(struct mr_owner *owner, struct mr_str 
     return p;
 }
 
+/* Everything that the partition remembers, but for its names. */
+static void start_over(struct mr_owner *owner, struct mr_partition *p)
+{
+    while (p->first)
+        owner_run_discard(owner, p->first);
+    p->since = p->tail_next = p->tail_first_ms = -1;
+    p->tail_cut = false;
+}
+
 static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
 {
     struct mr_partition *p = partition_for(owner, event->record.topic, event->record.partition);
     if (!p)
         return;
     int64_t since;
-    bool back = p->tail_next >= 0 || p->n_runs > 0;
+    struct mr_ledger older = p->ledger;
+    bool back = p->assignment > 0;
     if (p->state == MR_PARTITION_OPEN || p->state == MR_PARTITION_TAILING)
         park(owner, p);
     if (!mr_ledger_open(&p->ledger, event->offset, event->text, &since)) {
@@ -110,11 +121,16 @@ static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
         mr_log(MR_LOG_WARN, "partition.metadata", "topic=%s partition=%d reason=\"the map of finished offsets cannot be read: work repeats\"",
                p->topic, p->number);
     }
+    if (back && !mr_ledger_merge(&p->ledger, &older)) {
+        start_over(owner, p); /* its tail has let go of runs that this commit knows nothing of */
+        back = false;
+    }
     owner->stats.parked_back += back;
     p->assignment++;
     p->generation = event->generation;
     p->state = MR_PARTITION_TAILING;
-    p->commit_dirty = false;
+    p->commit_dirty = back; /* it may know more than what is committed */
+    p->commit_low = event->offset;
     p->ask_backoff_ns = MR_OWNER_BACKOFF_MIN_NS;
     if (p->tail_next < 0)
         p->since = since;
@@ -142,6 +158,10 @@ static void revoked(struct mr_owner *owner, struct mr_partition *p, bool lost)
         p->commit_out = false;
         p->commit_after_ns = 0;
         owner_partition_commit(owner, p);
+    }
+    for (struct mr_run *run = p->first; run && p->state == MR_PARTITION_OPEN && !lost; run = run->next) {
+        if (run->n_history > 0 && mr_run_is_mine(run))
+            owner_publish_yield(owner, run); /* whoever takes over must not think that this one died of it */
     }
     if (p->state != MR_PARTITION_PARKED)
         park(owner, p);
@@ -224,6 +244,8 @@ static void followed(struct mr_owner *owner, struct mr_partition *p, const struc
     if (run) {
         bool accepted = mr_run_follow(run, &rec, in->offset, in->value, encoding);
         owner->stats.ignored += !accepted;
+        if (accepted && (rec.kind == MR_FOLD_DUPLICATE || rec.reason == MR_REASON_ID_CONFLICT))
+            mr_names_forget(&p->names, rec.job, rec.src.offset); /* not the first of its name, whoever that was */
         if (run->foreign && run->state != MR_RUN_FOLLOWED)
             owner_partition_stop(owner, p, run);
         else
@@ -247,8 +269,8 @@ static void commit(struct mr_owner *owner, struct mr_partition *p, bool asking)
     log->text = mr_arena_str(&owner->out, (struct mr_str){metadata, n});
     CHECK(log->text.p);
     p->commit_out = true;
-    if (!asking)
-        p->commit_dirty = false;
+    p->commit_dirty = false;
+    p->commit_low = p->ledger.low;
 }
 
 void owner_partition_commit(struct mr_owner *owner, struct mr_partition *p)
@@ -257,7 +279,6 @@ void owner_partition_commit(struct mr_owner *owner, struct mr_partition *p)
         return;
     p->commit_after_ns = owner->now_ns + MR_OWNER_COMMIT_NS;
     commit(owner, p, p->asking);
-    p->commit_dirty = false;
 }
 
 void owner_partition_ask(struct mr_owner *owner, struct mr_partition *p)
@@ -367,7 +388,7 @@ void owner_partition_tick(struct mr_owner *owner, struct mr_partition *p)
         p->follow_again_ns = 0;
         follow(owner, p);
     }
-    if (p->state == MR_PARTITION_OPEN && (p->commit_dirty || p->asking))
+    if (p->state == MR_PARTITION_OPEN && (p->commit_dirty || p->asking || p->commit_low != p->ledger.low))
         owner_partition_commit(owner, p);
     owner_partition_pause(owner, p);
 }

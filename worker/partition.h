@@ -36,7 +36,8 @@ struct mr_partition {
 
     struct mr_ledger ledger;
     bool commit_out;               /* one commit at a time */
-    bool commit_dirty;             /* the ledger moved since the last commit went out */
+    bool commit_dirty;             /* a job was finished since the last commit went out */
+    int64_t commit_low;            /* the offset that it said; holes and offsets finished before move low without a job */
     bool asking;                   /* the next answer decides who owns */
     int64_t commit_after_ns, ask_backoff_ns;
 

@@ -103,6 +103,21 @@ TEST(limits)
     EXPECT_EQ(l.low, 10 * MR_LEDGER_SPAN);
 }
 
+TEST(merge_keeps_what_was_never_committed)
+{
+    struct mr_ledger older = opened(10), back = opened(12), none = opened(-1);
+    for (int64_t o = 10; o < 20; o++)
+        mr_ledger_see(&older, o);
+    for (int64_t o = 10; o < 15; o++)
+        mr_ledger_finish(&older, o);
+    mr_ledger_finish(&older, 17);
+    EXPECT(mr_ledger_merge(&back, &older));
+    for (int64_t o = 12; o < 20; o++)
+        EXPECT_EQ(mr_ledger_see(&back, o), o < 15 || o == 17 ? MR_LEDGER_FINISHED : MR_LEDGER_NEW);
+    EXPECT_EQ(back.low, 15);
+    EXPECT(!mr_ledger_merge(&none, &older) && mr_ledger_merge(&back, &none));
+}
+
 /* Against a plain array of flags, with owners that come and go. */
 TEST(random_against_naive)
 {
@@ -137,4 +152,4 @@ TEST(random_against_naive)
     }
 }
 
-TEST_MAIN(TEST_CASE(lowest_unfinished), TEST_CASE(survives_a_commit), TEST_CASE(damaged_metadata), TEST_CASE(limits), TEST_CASE(random_against_naive))
+TEST_MAIN(TEST_CASE(lowest_unfinished), TEST_CASE(survives_a_commit), TEST_CASE(damaged_metadata), TEST_CASE(limits), TEST_CASE(merge_keeps_what_was_never_committed), TEST_CASE(random_against_naive))

@@ -21,6 +21,11 @@ TEST(lower_offset_stays)
     mr_names_add(&names, MR_STR("a/b"), 3, "three");
     EXPECT_EQ(mr_names_find(&names, MR_STR("a/b"))->offset, 3);
     EXPECT_STR(mr_names_find(&names, MR_STR("a/b"))->body_hash, "three");
+    mr_names_forget(&names, MR_STR("a/b"), 9);
+    EXPECT_EQ(mr_names_find(&names, MR_STR("a/b"))->offset, 3);
+    mr_names_forget(&names, MR_STR("a/b"), 3);
+    mr_names_add(&names, MR_STR("a/b"), 9, "nine");
+    EXPECT_EQ(mr_names_find(&names, MR_STR("a/b"))->offset, 9);
     mr_names_fini(&names);
 }
 
