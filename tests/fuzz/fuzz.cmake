@@ -1,0 +1,25 @@
+# libFuzzer targets: every tests/fuzz/NAME_fuzz.c becomes fuzz/NAME_fuzz in the build folder. Clang only:
+#     CC=clang cmake -B build-fuzz -G Ninja -DMILLRACE_FUZZ=ON -DMILLRACE_SANITIZE=address,undefined -DMILLRACE_ADAPTERS=OFF
+# tests/fuzz/run does that, replays the corpora and fuzzes.
+if(MILLRACE_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "MILLRACE_FUZZ needs clang (CC=clang)")
+  endif()
+  # Coverage of the code under test, not only of the targets.
+  foreach(room base kernels kv scheduler text model codec worker)
+    get_target_property(type mr_${room} TYPE)
+    if(NOT type STREQUAL "INTERFACE_LIBRARY")
+      target_compile_options(mr_${room} PRIVATE $<$<COMPILE_LANGUAGE:C>:-fsanitize=fuzzer-no-link>)
+    endif()
+  endforeach()
+  file(GLOB found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+  foreach(source ${found})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE mr_worker)
+    target_compile_definitions(${name} PRIVATE TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+  endforeach()
+endif()
