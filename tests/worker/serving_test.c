@@ -65,14 +65,15 @@ static enum mr_status spy_finish(void *self)
     return spy->inner.finish(spy->inner.self);
 }
 
-static struct mr_options options_of(const char *model, const char *precision)
+static struct mr_options options_of(const char *model, const char *precision, int threads)
 {
     struct mr_options options;
     struct mr_err err;
-    char a[600], b[64];
+    char a[600], b[64], c[64];
     snprintf(a, sizeof a, "model=%s", model);
     snprintf(b, sizeof b, "engine.precision=%s", precision);
-    const char *sets[] = {a, b, "engine.threads=2", "kv.memory=256MiB", "engine.max_context=512"};
+    snprintf(c, sizeof c, "engine.threads=%d", threads);
+    const char *sets[] = {a, b, c, "kv.memory=256MiB", "engine.max_context=512"};
     if (mr_options_open(&options, NULL, sets, 5, &err) != MR_OK) {
         printf("%s\n", err.text);
         exit(1);
@@ -195,16 +196,20 @@ static void resume(struct mr_serving *serving, int i)
     jobs[i].n_accepted = 0;
 }
 
+static bool open_serving(struct mr_serving *serving, struct mr_options *options, const char *model, const char *precision, int threads)
+{
+    struct mr_err err = {0};
+    *options = options_of(model, precision, threads);
+    if (mr_serving_open(options, serving, &err) == MR_OK)
+        return true;
+    EXPECT(!"the model opens");
+    printf("%s\n", err.text);
+    mr_options_fini(options);
+    return false;
+}
+
 static void same_bits(const char *model, const char *precision, int n_jobs)
 {
-    struct mr_options options = options_of(model, precision);
-    struct mr_serving serving;
-    struct mr_err err = {0};
-    if (mr_serving_open(&options, &serving, &err) != MR_OK) {
-        EXPECT(!"the model opens");
-        printf("%s\n", err.text);
-        return;
-    }
     static const struct {
         const char *name;
         struct setup setup;
@@ -212,6 +217,10 @@ static void same_bits(const char *model, const char *precision, int n_jobs)
         {"together", {512, 64, 0, 0}}, {"chunks of 1", {1, 64, 0, 0}}, {"chunks of 7", {7, 64, 0, 0}}, {"chunks of 64", {64, 64, 0, 0}},
         {"preempted", {64, 16, 0, 1}}, {"short of blocks", {100, 64, 30, 0}},
     };
+    struct mr_options options;
+    struct mr_serving serving;
+    if (!open_serving(&serving, &options, model, precision, 1))
+        return;
     for (int i = 0; i < n_jobs; i++) {
         make_job(&jobs[i], i, mr_model_shape(serving.bundle->model)->vocabulary);
         run_jobs(&serving, (struct setup){512, 64, 0, 0}, i, 1, alone);
@@ -220,6 +229,11 @@ static void same_bits(const char *model, const char *precision, int n_jobs)
         compare_all(&serving, &setups[k].setup, n_jobs, setups[k].name);
     for (int i = 0; i < n_jobs; i += 9)
         resume(&serving, i);
+    mr_serving_close(&serving);
+    mr_options_fini(&options);
+    if (!open_serving(&serving, &options, model, precision, 3))
+        return;
+    compare_all(&serving, &setups[3].setup, n_jobs, "on three threads");
     mr_serving_close(&serving);
     mr_options_fini(&options);
 }
@@ -240,7 +254,7 @@ TEST(same_bits_real_model)
 
 TEST(what_cannot_be_served)
 {
-    struct mr_options options = options_of("synthetic:no-such-shape", "exact");
+    struct mr_options options = options_of("synthetic:no-such-shape", "exact", 1);
     struct mr_serving serving;
     struct mr_err err;
     EXPECT(mr_serving_open(&options, &serving, &err) != MR_OK);
