@@ -41,12 +41,12 @@ int mr_ceiling_int8_avx2(int64_t rounds)
         for (int j = 0; j < 6; j++)
             sum[j] = _mm256_setzero_si256();
         for (int step = 0; step < 8; step++) {
-            __asm__ volatile("" : "+x"(a), "+x"(b));
-            for (int j = 0; j < 6; j++)
+            for (int j = 0; j < 6; j++) {
+                __asm__("" : "+x"(a)); /* or one product would serve all six */
                 sum[j] = _mm256_add_epi16(sum[j], _mm256_maddubs_epi16(a, b));
+            }
         }
         for (int j = 0; j < 6; j++) {
-            __asm__ volatile("" : "+x"(sum[j]));
             total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(sum[j], ones));
         }
     }

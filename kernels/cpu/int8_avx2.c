@@ -76,13 +76,25 @@ MR_INLINE bool has_minimum(enum mr_pack_scale scale)
     return scale == MR_SCALE_F16_PAIR || scale == MR_SCALE_F32_PAIR;
 }
 
-/* The float step of one block; less8: Q4_0's codes are 8 too large. */
-MR_INLINE __m256 add_block(__m256 acc, __m256i sum, __m256 d, __m256 m, const struct mr_int8_rows *rows, int64_t run, bool less8, bool minimum)
+/* Integer sums may be taken in any order, and a compiler that reorders them keeps all products alive at once: not here. */
+MR_INLINE void hold(__m256i *sum)
+{
+    __asm__("" : "+x"(*sum));
+}
+
+/* The float step of one block, of the row's d, s and sum there; less8: Q4_0's codes are 8 too large. */
+MR_INLINE __m256 add_block(__m256 acc, __m256i sum, __m256 d, __m256 m, const struct mr_int8_rows *x, bool less8, bool minimum)
 {
     if (less8)
-        sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(8 * rows->sum[run]));
-    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), d), _mm256_broadcast_ss(rows->d + run), acc);
-    return minimum ? _mm256_fmadd_ps(m, _mm256_broadcast_ss(rows->s + run), acc) : acc;
+        sum = _mm256_sub_epi32(sum, _mm256_set1_epi32(8 * *x->sum));
+    acc = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), d), _mm256_broadcast_ss(x->d), acc);
+    return minimum ? _mm256_fmadd_ps(m, _mm256_broadcast_ss(x->s), acc) : acc;
+}
+
+/* The rows' scales from one run on. */
+MR_INLINE struct mr_int8_rows scales_from(const struct mr_int8_rows *rows, int64_t run)
+{
+    return (struct mr_int8_rows){.d = rows->d + run, .s = rows->s + run, .sum = rows->sum + run};
 }
 
 MR_INLINE __m256i broadcast_word(const void *p)
@@ -131,9 +143,10 @@ MR_INLINE void dot_panel(enum mr_pack_code code, enum mr_pack_scale scale, int r
 {
     bool f32 = scale == MR_SCALE_F32 || scale == MR_SCALE_F32_PAIR;
     const int scale_bytes = MR_PACK_OUTPUTS * (f32 ? 4 : 2) * (has_minimum(scale) ? 2 : 1);
-    for (int64_t i = 0; i < pack->n_records; i++, record += pack->record_bytes) {
+    const struct mr_int8_rows x_scales = scales_from(rows, row * rows->k / MR_INT8_RUN);
+    for (int32_t i = 0; i < pack->n_records; i++, record += pack->record_bytes) {
         __m256i sum[VECTORS];
-        const int8_t *x = rows->q + row * rows->k + i * run;
+        const int8_t *x = rows->q + row * rows->k + (int64_t)i * run;
         if (code == MR_PACK_NIBBLES)
             dot_nibbles(record + scale_bytes, x, sum);
         else
@@ -141,7 +154,8 @@ MR_INLINE void dot_panel(enum mr_pack_code code, enum mr_pack_scale scale, int r
         for (int v = 0; v < VECTORS; v++) {
             __m256 d, m;
             load_scales(scale, record, v, &d, &m);
-            acc[v] = add_block(acc[v], sum[v], d, m, rows, (row * rows->k + i * run) / MR_INT8_RUN, scale == MR_SCALE_F16_LESS8, has_minimum(scale));
+            struct mr_int8_rows at = scales_from(&x_scales, i * run / MR_INT8_RUN);
+            acc[v] = add_block(acc[v], sum[v], d, m, &at, scale == MR_SCALE_F16_LESS8, has_minimum(scale));
         }
     }
 }
@@ -208,41 +222,48 @@ struct strip {
     bool first;         /* c starts at 0 */
 };
 
+/* sum[r] = one record's words, for two vectors of outputs, times R rows of x. */
+MR_INLINE void dot_record(int R, bool nibbles, int words, const __m256i *codes, const uint8_t *x, int64_t x_stride, __m256i sum[TILE_ROWS][2])
+{
+    for (int r = 0; r < R; r++)
+        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    for (int g = 0; g < words; g++) {
+        __m256i w0 = _mm256_load_si256(codes + g * VECTORS), w1 = _mm256_load_si256(codes + g * VECTORS + 1);
+        for (int r = 0; r < R; r++) {
+            __m256i word = broadcast_word(x + r * x_stride + 4 * g);
+            sum[r][0] = nibbles ? _mm256_add_epi16(sum[r][0], _mm256_maddubs_epi16(w0, word)) : _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w0, word));
+            sum[r][1] = nibbles ? _mm256_add_epi16(sum[r][1], _mm256_maddubs_epi16(w1, word)) : _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w1, word));
+            hold(&sum[r][0]);
+            hold(&sum[r][1]);
+        }
+    }
+}
+
 MR_INLINE void tile_rows(int R, enum mr_pack_code code, enum mr_pack_scale scale, int run, const struct strip *s, int32_t row)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
-    const int step = code == MR_PACK_NIBBLES ? 4 : 2; /* values of k a word */
-    const __m256i *codes = (const __m256i *)s->block->codes + s->half / 8;
+    const bool nibbles = code == MR_PACK_NIBBLES;
+    const int words = run / (nibbles ? 4 : 2); /* a record's, of one output */
     const int64_t at = (s->row + row) * s->rows->k + s->k, run_stride = s->rows->k / MR_INT8_RUN;
-    const uint8_t *x = code == MR_PACK_NIBBLES ? (const uint8_t *)(s->rows->q + at) : (const uint8_t *)(s->rows->wide + at);
-    const int64_t x_stride = s->rows->k * (code == MR_PACK_NIBBLES ? 1 : 2);
-    float *c = s->c + row * s->c_stride;
-    for (int32_t i = 0; i < s->n / run; i++) {
+    const uint8_t *x = nibbles ? (const uint8_t *)(s->rows->q + at) : (const uint8_t *)(s->rows->wide + at);
+    const int64_t x_stride = s->rows->k * (nibbles ? 1 : 2), c_stride = s->c_stride;
+    const struct mr_int8_rows x_scales = scales_from(s->rows, at / MR_INT8_RUN);
+    const __m256i *codes = (const __m256i *)s->block->codes + s->half / 8;
+    const float *d = s->block->d[0] + s->half, *m = s->block->m[0] + s->half;
+    float *c = s->c + row * c_stride;
+    for (int r = 0; s->first && r < R; r++) {
+        _mm256_storeu_ps(c + r * c_stride, _mm256_setzero_ps());
+        _mm256_storeu_ps(c + r * c_stride + 8, _mm256_setzero_ps());
+    }
+    for (int32_t i = 0, n = s->n / run; i < n; i++) {
         __m256i sum[TILE_ROWS][2];
-        for (int r = 0; r < R; r++)
-            sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-        for (int g = 0; g < run / step; g++, codes += VECTORS, x += 4) {
-            __m256i w0 = _mm256_load_si256(codes), w1 = _mm256_load_si256(codes + 1);
-            for (int r = 0; r < R; r++) {
-                __m256i word = broadcast_word(x + r * x_stride);
-                if (code == MR_PACK_NIBBLES) {
-                    sum[r][0] = _mm256_add_epi16(sum[r][0], _mm256_maddubs_epi16(w0, word));
-                    sum[r][1] = _mm256_add_epi16(sum[r][1], _mm256_maddubs_epi16(w1, word));
-                } else {
-                    sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w0, word));
-                    sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w1, word));
-                }
-            }
-        }
-        const float *d = s->block->d[i] + s->half, *m = s->block->m[i] + s->half;
-        int64_t first_run = (at + i * run) / MR_INT8_RUN;
+        dot_record(R, nibbles, words, codes + i * words * VECTORS, x + (int64_t)i * words * 4, x_stride, sum);
         for (int r = 0; r < R; r++) {
+            struct mr_int8_rows at_run = scales_from(&x_scales, r * run_stride + i * run / MR_INT8_RUN);
             for (int v = 0; v < 2; v++) {
-                float *to = c + r * s->c_stride + 8 * v;
-                __m256 acc = s->first && i == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(to);
-                __m256i total = code == MR_PACK_NIBBLES ? _mm256_madd_epi16(sum[r][v], ones) : sum[r][v];
-                acc = add_block(acc, total, _mm256_load_ps(d + 8 * v), _mm256_load_ps(m + 8 * v), s->rows, first_run + r * run_stride,
-                                scale == MR_SCALE_F16_LESS8, has_minimum(scale));
+                float *to = c + r * c_stride + 8 * v;
+                __m256i total = nibbles ? _mm256_madd_epi16(sum[r][v], _mm256_set1_epi16(1)) : sum[r][v];
+                __m256 acc = add_block(_mm256_loadu_ps(to), total, _mm256_load_ps(d + i * MR_PACK_OUTPUTS + 8 * v),
+                                       _mm256_load_ps(m + i * MR_PACK_OUTPUTS + 8 * v), &at_run, scale == MR_SCALE_F16_LESS8, has_minimum(scale));
                 _mm256_storeu_ps(to, acc);
             }
         }
