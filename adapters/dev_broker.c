@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 static _Thread_local int wanted_port; /* 0: bind as asked */
-static _Thread_local int bind_errno;
 
 int bind(int fd, const struct sockaddr *address, socklen_t length)
 {
@@ -30,27 +29,39 @@ int bind(int fd, const struct sockaddr *address, socklen_t length)
         memcpy(&fixed, address, sizeof fixed);
         if (fixed.sin_port == 0 && fixed.sin_addr.s_addr == htonl(INADDR_LOOPBACK)) {
             fixed.sin_port = htons((uint16_t)wanted_port);
-            int result = (int)syscall(SYS_bind, fd, &fixed, length);
-            bind_errno = result ? errno : 0;
-            return result;
+            return (int)syscall(SYS_bind, fd, &fixed, length);
         }
     }
     return (int)syscall(SYS_bind, fd, address, length);
 }
 
 /* 0: not HOST:PORT on loopback. */
-static int port_of(const char *listen)
+static int port_of(const char *address)
 {
     static const char *const hosts[] = {"127.0.0.1:", "localhost:", ":"};
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
         size_t n = strlen(hosts[i]);
-        if (strncmp(listen, hosts[i], n) == 0) {
+        if (strncmp(address, hosts[i], n) == 0) {
             char *end;
-            long port = strtol(listen + n, &end, 10);
+            long port = strtol(address + n, &end, 10);
             return *end == 0 && port > 0 && port < 65536 ? (int)port : 0;
         }
     }
     return 0;
+}
+
+/* The library aborts the process when its bind fails (2.0.2), so the port is tried before. */
+static bool port_is_free(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    bool ok = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) && !bind(fd, (struct sockaddr *)&address, sizeof address) &&
+              !listen(fd, 1);
+    if (!ok)
+        fprintf(stderr, "dev-broker: cannot listen on 127.0.0.1:%d: %s\n", port, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return ok;
 }
 
 static void quiet(const rd_kafka_t *handle, int level, const char *facility, const char *text)
@@ -92,14 +103,17 @@ static void say_what_it_lacks(void)
                     "dev-broker: time, no topics made on request, no encryption, no access control; loopback only.\n");
 }
 
-int mr_dev_broker_run(const char *listen, const struct mr_topic *topics, size_t n_topics)
+int mr_dev_broker_run(const char *address, const struct mr_topic *topics, size_t n_topics)
 {
     sigset_t ends;
-    int signal_number, port = port_of(listen), code = 1;
+    int signal_number, port = port_of(address), code = 1;
     if (!port) {
-        fprintf(stderr, "dev-broker: \"%s\" is not a port on loopback (127.0.0.1:PORT): it has no access control, so it listens nowhere else\n", listen);
+        fprintf(stderr, "dev-broker: \"%s\" is not a port on loopback (127.0.0.1:PORT): it has no access control, so it listens nowhere else\n",
+                address);
         return 2;
     }
+    if (!port_is_free(port))
+        return 1;
     sigemptyset(&ends);
     sigaddset(&ends, SIGINT);
     sigaddset(&ends, SIGTERM);
@@ -110,9 +124,7 @@ int mr_dev_broker_run(const char *listen, const struct mr_topic *topics, size_t 
     wanted_port = port;
     rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(host, 1);
     wanted_port = 0;
-    if (!cluster) {
-        fprintf(stderr, "dev-broker: cannot listen on 127.0.0.1:%d: %s\n", port, strerror(bind_errno ? bind_errno : EIO));
-    } else if (topics_make(cluster, topics, n_topics)) {
+    if (cluster && topics_make(cluster, topics, n_topics)) {
         say_what_it_lacks();
         printf("listening on %s\n", rd_kafka_mock_cluster_bootstraps(cluster));
         fflush(stdout);

@@ -5,8 +5,8 @@
 
 #include "worker/outside.h"
 
-/* listen: 127.0.0.1:port or localhost:port; anything off loopback is refused. Makes topics and the marker topic, prints what it
+/* address: 127.0.0.1:port or localhost:port; anything off loopback is refused. Makes topics and the marker topic, prints what it
  * lacks on stderr and "listening on HOST:PORT" on stdout, and runs until SIGINT or SIGTERM. Returns an exit code. */
-int mr_dev_broker_run(const char *listen, const struct mr_topic *topics, size_t n_topics);
+int mr_dev_broker_run(const char *address, const struct mr_topic *topics, size_t n_topics);
 
 #endif

@@ -67,7 +67,8 @@ static void log_line(const rd_kafka_t *handle, int level, const char *facility, 
 {
     char quoted[600];
     (void)handle;
-    if (strstr(text, "will be ignored by this")) /* an extra option of the other kind of client */
+    /* An extra option of the other kind of client; the embedded broker, which says no version. */
+    if (strstr(text, "will be ignored by this") || strcmp(facility, "AUTOCREATE") == 0)
         return;
     enum mr_log_level ours = level <= LOG_ERR ? MR_LOG_ERROR : level == LOG_WARNING ? MR_LOG_WARN : MR_LOG_DEBUG;
     mr_log(ours, "kafka.library", "facility=%s text=%s", facility, mr_log_quote(text, quoted, sizeof quoted));

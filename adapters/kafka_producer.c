@@ -106,12 +106,14 @@ enum mr_status kafka_producer_send(struct kafka *k, const struct mr_log_action *
 static void tell_report(struct kafka *k, const rd_kafka_message_t *message, struct mr_log_event *event)
 {
     rd_kafka_timestamp_type_t type;
+    int64_t timestamp_ms = rd_kafka_message_timestamp(message, &type);
+    struct mr_clock clock = mr_clock_system();
     CHECK(kafka_topic_copy(k->topic, mr_str_from(rd_kafka_topic_name(message->rkt))));
     *event = (struct mr_log_event){
         .kind = MR_LOG_DELIVERED,
         .record = {.topic = mr_str_from(k->topic), .partition = message->partition, .offset = message->offset},
         .offset = message->offset,
-        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .timestamp_ms = k->dev_broker || timestamp_ms <= 0 ? mr_clock_wall_ms(&clock) : timestamp_ms, /* the embedded one says 1234 */
         .tag = (uint64_t)(uintptr_t)message->_private,
         .status = status_of(message->err),
         .text = mr_str_from(message->err ? rd_kafka_err2str(message->err) : ""),

