@@ -105,7 +105,7 @@ static enum mr_reason read_message(struct mr_field_reader *r, const struct mr_va
 {
     const struct mr_value *role = mr_value_get(message, "role"), *content = mr_value_get(message, "content");
     char where[48];
-    struct mr_str text;
+    struct mr_str text = {0};
     snprintf(where, sizeof where, "messages[%zu].content", i);
     if (message->kind != MR_MAP)
         return mr_refuse(r->refusal, MR_REASON_WRONG_TYPE, "messages", "messages[%zu] must be an object, not %s", i, mr_value_kind_name(message->kind));
