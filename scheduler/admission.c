@@ -148,6 +148,7 @@ bool admission_try(struct mr_sched *s, int32_t j)
     }
     if (!make_room(s, job, own + idle - mr_block_pool_available(&s->pool)))
         return refuse(s, job, s->n_slots == 0 ? MR_WAIT_SLOTS : MR_WAIT_BLOCKS);
+    fair_admitted(s, j);
     note_admitted(s, j);
     jobs_admit(s, j);
     CHECK(jobs_grow(s, j, tokens));

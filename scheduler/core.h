@@ -81,6 +81,7 @@ struct flow {
     int64_t external;          /* the others' total */
     int32_t best;              /* the job a pick would take; -1: look for it */
     uint64_t best_step;
+    int32_t bypasses;          /* admissions since its oldest job was taken */
     uint64_t skip_step;        /* its head did not fit in this step */
     bool backlogged, has_prefixes;
 };
@@ -192,6 +193,7 @@ void fair_charge(struct mr_sched *s, struct job *job, int64_t service);
 void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total);
 bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t more_blocks);
 int32_t fair_pick(struct mr_sched *s, int class);                    /* job to admit next; -1 and class->stop otherwise */
+void fair_admitted(struct mr_sched *s, int32_t j);                    /* before the job leaves the queue */
 void fair_inserted(struct mr_sched *s, int32_t j);                   /* the cached best of its flow, kept */
 void fair_check(const struct mr_sched *s);
 

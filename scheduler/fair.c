@@ -7,7 +7,7 @@
  * 3. A flow that becomes backlogged is lifted to the class's virtual time, the highest least counter ever seen: idling earns
  *    nothing, also when all idled.
  * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Every 16th pick
- *    goes to the least counter's oldest job.
+ *    goes to the least counter's oldest job, and every 16th of a flow to its oldest: nobody is bypassed for ever.
  * A pick costs O(64): at most FLOWS_LOOKED_AT flows with a remembered best job each, of which at most REFRESHES_PER_PICK are
  * looked for anew among their first `visible` jobs. Rejected: refunds; deficit round robin, whose bound is a round. */
 #include "scheduler/core.h"
@@ -136,10 +136,26 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
 
+static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
+{
+    int32_t oldest = -1;
+    for (int level = 0; level < LEVELS; level++) {
+        int32_t j = flow->head[level];
+        while (j >= 0 && s->jobs[j].preempted_step == s->step)
+            j = s->jobs[j].next;
+        if (j >= 0 && (oldest < 0 || job_before(&s->jobs[j], &s->jobs[oldest])))
+            oldest = j;
+    }
+    return oldest;
+}
+
 static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
 {
     int32_t best = -1, seen = 0;
     bool prefixes = false;
+    flow->best_step = s->step;
+    if (flow->bypasses >= GUARD_PICKS - 1 && part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
+        return flow->best = flow_oldest(s, flow);
     for (int level = LEVELS - 1; level >= 0 && best < 0; level--)
         for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
             struct job *job = &s->jobs[j];
@@ -156,28 +172,20 @@ static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
         }
     flow->has_prefixes = prefixes;
     flow->best = best;
-    flow->best_step = s->step;
     return best;
 }
 
 void fair_inserted(struct mr_sched *s, int32_t j)
 {
     struct flow *flow = job_flow(s, &s->jobs[j]);
-    if (flow->best >= 0 && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))
+    if (flow->best >= 0 && flow->bypasses < GUARD_PICKS - 1 && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))
         flow->best = j;
 }
 
-static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
+void fair_admitted(struct mr_sched *s, int32_t j)
 {
-    int32_t oldest = -1;
-    for (int level = 0; level < LEVELS; level++) {
-        int32_t j = flow->head[level];
-        while (j >= 0 && s->jobs[j].preempted_step == s->step)
-            j = s->jobs[j].next;
-        if (j >= 0 && (oldest < 0 || job_before(&s->jobs[j], &s->jobs[oldest])))
-            oldest = j;
-    }
-    return oldest;
+    struct flow *flow = job_flow(s, &s->jobs[j]);
+    flow->bypasses = flow_oldest(s, flow) == j ? 0 : flow->bypasses + 1;
 }
 
 /* ---- the pick ---- */
@@ -228,8 +236,8 @@ static void pick_look(struct pick *pick, int32_t f)
     }
 }
 
-/* Visits the heap from the least; children of a flow outside the window are outside too. The window widens to all flows
- * when everybody inside it is passed over. */
+/* Visits the heap from the least; children of a flow outside the window are outside too. The window widens to all flows only
+ * when those inside it hold more than their cap: not when their heads do not fit, or the bound would be gone. */
 static void pick_walk(struct pick *pick, bool whole)
 {
     struct mr_sched *s = pick->s;
@@ -263,7 +271,7 @@ int32_t fair_pick(struct mr_sched *s, int c)
     struct pick pick = {.s = s, .class = c, .guard = guard, .least = class->flows.keys[class->flows.items[0]], .chosen = -1};
     virtual_time_note(s, c);
     pick_walk(&pick, false);
-    if (pick.chosen < 0) {
+    if (pick.chosen < 0 && pick.capped) {
         pick.looked_at = 0;
         pick_walk(&pick, true);
     }

@@ -200,6 +200,8 @@ bool mr_sched_cancel(struct mr_sched *s, uint64_t id)
     if (j < 0 || s->jobs[j].cancelled)
         return false;
     s->jobs[j].cancelled = true;
+    s->jobs[j].in.prefix = NULL; /* no longer lent to us, though its step may still run */
+    s->jobs[j].in.n_prefix = 0;
     if (!s->jobs[j].in_flight)
         job_over(s, j);
     return true;
@@ -339,6 +341,8 @@ void mr_sched_stats(const struct mr_sched *s, struct mr_sched_stats *out)
     *out = s->stats;
     out->blocks_total = s->pool.n_blocks;
     out->blocks_used = s->pool.n_blocks - mr_block_pool_available(&s->pool);
+    for (int c = 0; c < CLASSES; c++)
+        out->stop[c] = (int8_t)s->classes[c].stop;
     const struct class *relegated = &s->classes[MR_SCHED_RELEGATED];
     out->relegated_live = relegated->n_waiting + relegated->n_resident;
 }
@@ -349,7 +353,8 @@ void mr_sched_tenant_stats(const struct mr_sched *s, int class, uint32_t tenant,
     enum mr_sched_wait wait;
     *out = (struct mr_sched_tenant_stats){.counter = flow->counter / FAIR_SCALE, .virtual_time = s->classes[class].virtual_time / FAIR_SCALE,
                                           .charged = flow->charged, .waiting = flow->n_waiting, .resident = flow->n_resident,
-                                          .held_blocks = flow->held_blocks, .over_limit = !limits_allow(&s->limits, tenant, &wait)};
+                                          .held_blocks = flow->held_blocks, .over_limit = !limits_allow(&s->limits, tenant, &wait),
+                                          .over_cap = fair_over_cap(s, class, tenant, 0)};
 }
 
 bool mr_sched_job_info(const struct mr_sched *s, uint64_t id, struct mr_sched_job_info *out)

@@ -173,6 +173,18 @@ void mr_sched_external_set(struct mr_sched *sched, int class, uint32_t tenant, i
 
 /* ---- what an operator sees ---- */
 
+/* What a job can wait for. */
+enum mr_sched_wait {
+    MR_WAIT_TURN,       /* others of its class came first */
+    MR_WAIT_BUDGET,     /* the step's time went to what was due sooner */
+    MR_WAIT_BLOCKS, MR_WAIT_SLOTS,
+    MR_WAIT_RESERVED,   /* a larger job that was overtaken often enough holds the pool */
+    MR_WAIT_CAP,        /* its tenant holds more of the pool than its share */
+    MR_WAIT_RATE, MR_WAIT_CONCURRENCY, /* its tenant's contract */
+    MR_WAIT_FORGOTTEN,  /* before what the log still holds */
+    MR_WAIT_COUNT
+};
+
 struct mr_sched_stats {
     int32_t waiting[MR_TIER_COUNT], resident[MR_TIER_COUNT];
     int32_t blocks_used, blocks_total;
@@ -181,6 +193,7 @@ struct mr_sched_stats {
     int64_t relegations;
     int64_t recomputed_tokens, computed_tokens, cached_tokens;
     int64_t last_budget_ns;
+    int8_t stop[MR_SCHED_CLASSES]; /* enum mr_sched_wait: why the last plan admitted nobody more of the class */
 };
 void mr_sched_stats(const struct mr_sched *sched, struct mr_sched_stats *out);
 
@@ -190,6 +203,7 @@ struct mr_sched_tenant_stats {
     int64_t charged;             /* service in 1/1024 token, not weighted, this worker's */
     int32_t waiting, resident, held_blocks;
     bool over_limit;             /* shaped by its contract now */
+    bool over_cap;               /* holds more of the pool than its share allows while others wait */
 };
 void mr_sched_tenant_stats(const struct mr_sched *sched, int class, uint32_t tenant, struct mr_sched_tenant_stats *out);
 
@@ -201,19 +215,8 @@ struct mr_sched_job_info {
 };
 bool mr_sched_job_info(const struct mr_sched *sched, uint64_t id, struct mr_sched_job_info *out); /* false: no such job */
 
-/* Why a job waited: time by cause, from the decision log (the last 4096 changes). */
-enum mr_sched_wait {
-    MR_WAIT_TURN,       /* others of its class came first */
-    MR_WAIT_BUDGET,     /* the step's time went to what was due sooner */
-    MR_WAIT_BLOCKS, MR_WAIT_SLOTS,
-    MR_WAIT_RESERVED,   /* a larger job that was overtaken often enough holds the pool */
-    MR_WAIT_CAP,        /* its tenant holds more of the pool than its share */
-    MR_WAIT_RATE, MR_WAIT_CONCURRENCY, /* its tenant's contract */
-    MR_WAIT_FORGOTTEN,  /* before what the log still holds */
-    MR_WAIT_COUNT
-};
 const char *mr_sched_wait_name(enum mr_sched_wait wait);
-/* From arrival to now, for a waiting or resident job (until its admission). false: no such job. */
+/* Why a job waited: time by cause, from the decision log (the last 4096 changes); from arrival to now, for a waiting or resident job (until its admission). false: no such job. */
 bool mr_sched_why(const struct mr_sched *sched, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT]);
 
 /* Back-pressure: predicted service of the tier's waiting jobs passed 10 s of its measured rate; over at half of it, not
