@@ -10,7 +10,7 @@
 struct mr_value mr_logprob_value(float logprob)
 {
     char text[40];
-    float f = logprob > LOGPROB_LEAST ? logprob : LOGPROB_LEAST; /* NaN too */
+    float f = logprob > LOGPROB_LEAST ? logprob < -LOGPROB_LEAST ? logprob : -LOGPROB_LEAST : LOGPROB_LEAST; /* NaN too */
     for (int digits = 6; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)f);
         if (strtof(text, NULL) == f)
