@@ -24,8 +24,8 @@ static void run(const char *input, const char *const *flags)
     char in_path[] = "/tmp/run_test_in_XXXXXX", out_path[] = "/tmp/run_test_out_XXXXXX";
     int in = mkstemp(in_path), to = mkstemp(out_path), saved = dup(STDOUT_FILENO);
     REQUIRE(in >= 0 && to >= 0 && write(in, input, strlen(input)) == (ssize_t)strlen(input));
-    char *argv[24] = {"run", "--model", "synthetic:tiny", "--threads", "2", "--kv-memory", "64MiB", "--context", "256", in_path};
-    int argc = 10;
+    char *argv[24] = {"run", "--model", "synthetic:tiny", "--threads", "2", "--kv-memory", "64MiB", "--context", "256", "--device", "cpu", in_path};
+    int argc = 12;
     for (; flags && *flags; flags++)
         argv[argc++] = (char *)*flags;
     struct mr_cli cli = {0};

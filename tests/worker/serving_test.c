@@ -73,8 +73,8 @@ static struct mr_options options_of(const char *model, const char *precision, in
     snprintf(a, sizeof a, "model=%s", model);
     snprintf(b, sizeof b, "engine.precision=%s", precision);
     snprintf(c, sizeof c, "engine.threads=%d", threads);
-    const char *sets[] = {a, b, c, "kv.memory=256MiB", "engine.max_context=512"};
-    if (mr_options_open(&options, NULL, sets, 5, &err) != MR_OK) {
+    const char *sets[] = {a, b, c, "kv.memory=256MiB", "engine.max_context=512", "engine.device=cpu"};
+    if (mr_options_open(&options, NULL, sets, 6, &err) != MR_OK) {
         printf("%s\n", err.text);
         exit(1);
     }

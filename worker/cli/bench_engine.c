@@ -158,12 +158,15 @@ static void bench_shares(const struct bench *b, const struct bench_setting *sett
     double kv_bytes = (double)mr_kv_block_bytes(store) / store->block_tokens;
     double jobs = (double)setting->jobs, prompt = (double)setting->prompt_tokens;
     double prefill = jobs * (prompt * bench_token_flops(shape, prompt / 2) + bench_head_flops(shape));
-    out->prefill_flops_share = prefill / prefill_s / 1e9 / b->fma_gflops;
+    if (b->fma_gflops > 0)
+        out->prefill_flops_share = prefill / prefill_s / 1e9 / b->fma_gflops;
     if (b->decode_steps == 0)
         return;
     double seconds = (double)b->decode_ns / 1e9, tokens = (double)b->decode_tokens, context = b->decode_context / tokens;
     double bytes = (double)b->decode_steps * (double)mr_model_weight_bytes(b->serving.bundle->model) + b->decode_context * kv_bytes;
     out->decode_tok_s = tokens / seconds;
+    if (b->fma_gflops <= 0 || b->read_gbs <= 0)
+        return;
     out->bandwidth_share = bytes / seconds / 1e9 / b->read_gbs;
     out->flops_share = tokens * (bench_token_flops(shape, context) + bench_head_flops(shape)) / seconds / 1e9 / b->fma_gflops;
 }
@@ -194,16 +197,24 @@ static bool bench_measure(struct bench *b, const struct bench_setting *setting, 
 
 /* ---- the verb ---- */
 
+/* A figure that is not known (the limits of a GPU are not measured here) is null. */
+static const char *bench_number(double x, char out[32])
+{
+    snprintf(out, 32, x > 0 ? "%.4f" : "null", x);
+    return out;
+}
+
 static void bench_print(const struct bench *b, const struct bench_setting *s, const struct bench_figures *f, bool json)
 {
+    char t[5][32];
     if (json)
         printf("{\"jobs\":%lld,\"prompt_tokens\":%lld,\"output_tokens\":%lld,\"prefill_tok_s\":%.2f,\"decode_tok_s\":%.2f,"
                "\"ttft_ms_p50\":%.3f,\"ttft_ms_p99\":%.3f,\"tpot_ms_p50\":%.3f,\"tpot_ms_p99\":%.3f,"
-               "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,\"bandwidth_share\":%.4f,\"flops_share\":%.4f,\"prefill_flops_share\":%.4f,"
-               "\"limit_read_gb_s\":%.2f,\"limit_fma_gflop_s\":%.2f,\"preemptions\":%lld,\"path\":\"%s\"}\n",
+               "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,\"bandwidth_share\":%s,\"flops_share\":%s,\"prefill_flops_share\":%s,"
+               "\"limit_read_gb_s\":%s,\"limit_fma_gflop_s\":%s,\"preemptions\":%lld,\"path\":\"%s\"}\n",
                (long long)s->jobs, (long long)s->prompt_tokens, (long long)s->output_tokens, f->prefill_tok_s, f->decode_tok_s, f->ttft_ms[0],
-               f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], f->bandwidth_share, f->flops_share,
-               f->prefill_flops_share, b->read_gbs, b->fma_gflops, (long long)f->preemptions,
+               f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], bench_number(f->bandwidth_share, t[0]), bench_number(f->flops_share, t[1]),
+               bench_number(f->prefill_flops_share, t[2]), bench_number(b->read_gbs, t[3]), bench_number(b->fma_gflops, t[4]), (long long)f->preemptions,
                b->serving.bundle->ops->path(b->serving.bundle->device));
     else
         printf("%5lld %6lld %6lld %9.1f %9.1f %8.1f %8.1f %7.2f %7.2f %6.0f %6.0f %6.0f%% %6.0f%% %6.0f%%%s\n", (long long)s->jobs,
@@ -223,8 +234,9 @@ static int bench_run_settings(struct bench *b, const struct bench_setting *setti
     b->host_us = calloc(BENCH_STEPS_MAX, sizeof *b->host_us);
     if (!b->jobs || !b->prompts || !b->host_us)
         return mr_cli_fail("no memory for %lld prompt tokens", (long long)most);
-    b->read_gbs = mr_ceiling_read_gbs(threads);
-    b->fma_gflops = mr_ceiling_fma_gflops(threads);
+    bool cpu = b->serving.bundle->ops == mr_ops_cpu();
+    b->read_gbs = cpu ? mr_ceiling_read_gbs(threads) : 0;
+    b->fma_gflops = cpu ? mr_ceiling_fma_gflops(threads) : 0;
     if (!json)
         printf("%s, %s; limits measured now: read %.1f GB/s, float32 FMA %.0f GFLOP/s\n"
                " jobs prompt output  prefill    decode     ttft ms p50/p99     tpot ms p50/p99  host us p50/p99 | prefill's flops, decode's bandwidth and flops\n",
@@ -262,6 +274,7 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
         {"jobs", "N", "jobs at once (none: 1, 4, 16 and 64)", MR_FLAG_INT, &asked.jobs, NULL},
         {"prompt-tokens", "P", "of each (128)", MR_FLAG_INT, &asked.prompt_tokens, NULL},
         {"output-tokens", "O", "of each (64)", MR_FLAG_INT, &asked.output_tokens, NULL},
+        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
         {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
         {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
         {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"},

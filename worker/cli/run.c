@@ -236,6 +236,7 @@ int mr_verb_run(struct mr_cli *cli, int argc, char **argv)
         {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
         {"model-name", "NAME", "what jobs call it", MR_FLAG_SETTING, NULL, "model_name"},
         {"stream", NULL, "stream records too, as they are made", MR_FLAG_BOOL, &r.stream, NULL},
+        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
         {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
         {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
         {"max-seqs", "N", "jobs in one step", MR_FLAG_SETTING, NULL, "engine.max_seqs"},
