@@ -1,0 +1,79 @@
+/* What the worker's threads share. Included by worker.c and worker_threads.c only. */
+#ifndef MR_WORKER_WORKER_STATE_H
+#define MR_WORKER_WORKER_STATE_H
+
+#include "worker/metrics.h"
+#include "worker/serving.h"
+#include "worker/worker.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Log thread -> admission. Owned by the message. */
+struct admit_request {
+    uint64_t handle;
+    struct mr_record record; /* views into memory */
+    const struct mr_route *route;
+    char memory[];
+};
+
+enum command_kind { COMMAND_SUBMIT, COMMAND_CANCEL, COMMAND_DROP };
+
+/* Log thread -> engine. */
+struct command {
+    enum command_kind kind;
+    uint64_t handle;
+    struct mr_engine_run run; /* SUBMIT; accepted is owned by the message */
+};
+
+/* Admission, engine -> log thread. event's views lie in arena; owned by the message. */
+struct note {
+    struct mr_owner_event event;
+    struct mr_refusal refusal;
+    struct mr_arena arena;
+};
+
+/* An action that the log did not take yet; in order. */
+struct outbox_item {
+    struct outbox_item *next;
+    struct mr_log_action action;
+    char memory[];
+};
+
+struct mr_worker {
+    const struct mr_options *options;
+    const struct mr_outside *outside;
+    struct mr_clock clock;
+    struct mr_serving serving;
+    struct mr_owner *owner;
+    struct mr_log_port log;
+    struct mr_state_port state;
+    bool has_log, has_state;
+    void *http;
+    char id[128], build[160];
+    uint64_t process, random;
+
+    struct mr_wake log_wake, admit_wake, engine_wake;
+    struct mr_ring notes;      /* struct note * */
+    struct mr_ring requests;   /* struct admit_request * */
+    struct mr_ring commands;   /* struct command */
+    pthread_t admit_thread, engine_thread;
+    bool admit_runs, engine_runs;
+    atomic_bool stop;
+    atomic_int signals;
+    atomic_bool ready;
+    _Atomic int64_t engine_beat_ns, log_beat_ns; /* monotonic, of the last round */
+    struct mr_metrics metrics;
+
+    /* log thread only */
+    struct outbox_item *outbox, **outbox_end;
+    int32_t n_outbox;
+    int signals_seen;
+    bool exit;
+    int64_t tick_ns, heartbeat_ns, report_ns;
+};
+
+void *worker_admit_main(void *worker);
+void *worker_engine_main(void *worker);
+
+#endif

@@ -1,0 +1,150 @@
+/* The bodies of the admission and the engine thread: each a loop round one step, and a translation of its results into notes for
+ * the log thread. Neither knows a broker; both end when worker->stop is set and they are woken. */
+#include "worker/worker_state.h"
+
+#include "base/check.h"
+#include "base/log.h"
+#include "worker/job_decode.h"
+#include "worker/logprob.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define IDLE_NS (100 * MR_NS_PER_MS)
+
+static struct note *note_new(enum mr_owner_event_kind kind, uint64_t handle)
+{
+    struct note *note = calloc(1, sizeof *note);
+    CHECK(note); /* without memory for a message no promise can be kept: the process ends, its jobs go on elsewhere */
+    note->event.kind = kind;
+    note->event.handle = handle;
+    return note;
+}
+
+/* Waits for room: whoever makes tokens faster than the log thread takes them slows down. */
+static void note_push(struct mr_worker *worker, struct note *note)
+{
+    const struct timespec pause = {.tv_nsec = 200000};
+    while (!mr_ring_push(&worker->notes, &note)) {
+        if (atomic_load(&worker->stop)) {
+            mr_job_free(note->event.job);
+            mr_arena_fini(&note->arena);
+            free(note);
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* ---- admission ---- */
+
+static void admit(struct mr_worker *worker, const struct admit_request *request)
+{
+    struct note *note = note_new(MR_OWNER_ADMITTED, request->handle);
+    struct mr_job_source source = {.record = &request->record, .route = request->route, .lenient = worker->options->worker.lenient,
+                                   .max_record_bytes = (size_t)worker->options->limits.record_bytes, .max_deadline_ms = worker->options->limits.deadline_ms};
+    struct mr_job *job = NULL;
+    enum mr_reason reason = mr_job_decode(&source, &job, &note->refusal);
+    CHECK(job);
+    if (reason == MR_REASON_NONE)
+        reason = mr_admit_job(&worker->serving.admit, request->route, job, &note->refusal);
+    if (reason == MR_REASON_NONE)
+        note->refusal.reason = MR_REASON_NONE;
+    note->event.job = job;
+    note->event.refusal = &note->refusal;
+    note_push(worker, note);
+}
+
+void *worker_admit_main(void *self)
+{
+    struct mr_worker *worker = self;
+    struct admit_request *request;
+    while (!atomic_load(&worker->stop)) {
+        while (mr_ring_pop(&worker->requests, &request)) {
+            admit(worker, request);
+            free(request);
+        }
+        mr_wake_wait(&worker->admit_wake, MR_NS_PER_S);
+    }
+    return NULL;
+}
+
+/* ---- engine ---- */
+
+static void obey(struct mr_worker *worker, struct command *command)
+{
+    struct mr_err err;
+    struct note *note = NULL;
+    if (command->kind == COMMAND_SUBMIT) {
+        enum mr_status status = mr_engine_submit(worker->serving.engine, &command->run, mr_clock_ns(&worker->clock), &err);
+        free((void *)command->run.accepted);
+        if (status != MR_OK) {
+            char text[MR_ERR_TEXT_BYTES];
+            mr_log(MR_LOG_WARN, "engine.untaken", "reason=%s", mr_log_quote(err.text, text, sizeof text));
+            note = note_new(MR_OWNER_UNTAKEN, command->handle);
+            note->event.status = status;
+        }
+    } else if (command->kind == COMMAND_CANCEL) {
+        mr_engine_cancel(worker->serving.engine, command->handle);
+    } else {
+        mr_engine_drop(worker->serving.engine, command->handle);
+        note = note_new(MR_OWNER_DROPPED, command->handle);
+    }
+    if (note)
+        note_push(worker, note);
+}
+
+static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
+{
+    static const enum mr_owner_event_kind kinds[] = {[MR_ENGINE_TOKENS] = MR_OWNER_TOKENS, [MR_ENGINE_PROMPT] = MR_OWNER_PROMPT,
+                                                     [MR_ENGINE_END] = MR_OWNER_ENDED};
+    struct note *note = note_new(kinds[event->kind], event->run);
+    struct mr_owner_event *out = &note->event;
+    out->seq = event->seq;
+    out->n_tokens = event->n_tokens;
+    if (event->text.n)
+        out->text = mr_arena_str(&note->arena, event->text);
+    if (event->kind == MR_ENGINE_TOKENS) {
+        size_t bytes = sizeof *event->ids * (size_t)event->n_tokens;
+        int32_t *ids = mr_arena_alloc(&note->arena, bytes);
+        CHECK(ids);
+        memcpy(ids, event->ids, bytes);
+        out->ids = ids;
+    }
+    if (event->logprobs) {
+        out->logprobs = mr_logprob_from(worker->serving.bundle->tokenizer, event->logprobs, event->n_tokens, &note->arena);
+        CHECK(out->logprobs);
+    }
+    out->finish = event->finish;
+    out->reason = event->reason;
+    out->n_cached = event->n_cached;
+    out->timing = event->timing;
+    note_push(worker, note);
+}
+
+void *worker_engine_main(void *self)
+{
+    struct mr_worker *worker = self;
+    struct command command;
+    while (!atomic_load(&worker->stop)) {
+        atomic_store(&worker->engine_beat_ns, mr_clock_ns(&worker->clock));
+        while (mr_ring_pop(&worker->commands, &command))
+            obey(worker, &command);
+        const struct mr_engine_event *events;
+        struct mr_engine_stats stats;
+        int32_t n_events = 0;
+        enum mr_status status = MR_OK;
+        bool busy = mr_engine_step(worker->serving.engine, &worker->clock, &events, &n_events, &status);
+        if (status != MR_OK)
+            mr_log(MR_LOG_ERROR, "engine.step_failed", "status=%s", mr_status_name(status));
+        for (int32_t i = 0; i < n_events; i++)
+            tell(worker, &events[i]);
+        if (busy || n_events) {
+            mr_engine_stats(worker->serving.engine, &stats);
+            mr_metrics_step(&worker->metrics, &stats);
+        }
+        if (!busy && !n_events)
+            mr_wake_wait(&worker->engine_wake, IDLE_NS);
+    }
+    return NULL;
+}
