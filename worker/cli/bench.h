@@ -6,6 +6,6 @@
 
 int mr_bench_engine(struct mr_cli *cli, int argc, char **argv);
 int mr_bench_kernels(struct mr_cli *cli, int argc, char **argv);
-int mr_bench_quality(struct mr_cli *cli, int argc, char **argv) __attribute__((weak));
+int mr_bench_quality(struct mr_cli *cli, int argc, char **argv);
 
 #endif
