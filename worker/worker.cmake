@@ -13,10 +13,16 @@ if(MILLRACE_ADAPTERS AND TARGET mr_adapters)
 endif()
 
 # The manual comes from the program's own tables.
-add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/millrace.1
+set(manual ${PROJECT_BINARY_DIR}/millrace.1 ${PROJECT_BINARY_DIR}/millrace.conf.5 ${PROJECT_BINARY_DIR}/millrace-jobs.7)
+add_custom_command(OUTPUT ${manual}
                    COMMAND millrace --manual > ${PROJECT_BINARY_DIR}/millrace.1
+                   COMMAND millrace --manual options > ${PROJECT_BINARY_DIR}/millrace.conf.5
+                   COMMAND millrace --manual jobs > ${PROJECT_BINARY_DIR}/millrace-jobs.7
                    DEPENDS millrace)
-add_custom_target(manual ALL DEPENDS ${PROJECT_BINARY_DIR}/millrace.1)
+add_custom_target(manual ALL DEPENDS ${manual})
 
+include(GNUInstallDirs)
 install(TARGETS millrace RUNTIME)
-install(FILES ${PROJECT_BINARY_DIR}/millrace.1 DESTINATION share/man/man1)
+install(FILES ${PROJECT_BINARY_DIR}/millrace.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${PROJECT_BINARY_DIR}/millrace.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
+install(FILES ${PROJECT_BINARY_DIR}/millrace-jobs.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
