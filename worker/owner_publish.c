@@ -90,6 +90,7 @@ void owner_publish_start(struct mr_owner *owner, struct mr_run *run)
     record.process = config->process;
     record.alone = run->alone;
     record.worker = mr_str_from(config->worker);
+    record.model = run->job->model;
     record.model_digest = mr_str_from(config->model_digest);
     record.tokenizer_digest = mr_str_from(config->tokenizer_digest);
     record.build = mr_str_from(config->build);

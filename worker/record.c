@@ -114,6 +114,8 @@ static void set_start(struct mr_arena *arena, struct mr_value *map, const struct
     mr_value_set(map, "process", hex_value(arena, r->process));
     mr_value_set(map, "alone", mr_value_bool(r->alone));
     mr_value_set(map, "worker", mr_value_string(r->worker));
+    if (r->model.n)
+        mr_value_set(map, "model", mr_value_string(r->model));
     mr_value_set(map, "model_digest", mr_value_string(r->model_digest));
     mr_value_set(map, "tokenizer_digest", mr_value_string(r->tokenizer_digest));
     mr_value_set(map, "build", mr_value_string(r->build));
@@ -380,6 +382,7 @@ static void read_start(struct reading *d, struct mr_stream_record *out)
     out->process = need_hex(d, "process");
     out->alone = alone && alone->kind == MR_BOOL && alone->as.boolean;
     out->worker = read_text(d->map, "worker");
+    out->model = read_text(d->map, "model");
     out->model_digest = read_text(d->map, "model_digest");
     out->tokenizer_digest = read_text(d->map, "tokenizer_digest");
     out->build = read_text(d->map, "build");

@@ -56,7 +56,7 @@ struct mr_stream_record {
     int64_t attempt;                  /* accepted STARTs of this run so far + 1 */
     uint64_t process;
     bool alone;
-    struct mr_str worker, model_digest, tokenizer_digest, build, body_hash;
+    struct mr_str worker, model, model_digest, tokenizer_digest, build, body_hash; /* model: its name, as the job was served */
     uint64_t seed;                    /* as a signed 64-bit integer on the wire */
     int64_t from;
 

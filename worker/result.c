@@ -133,7 +133,7 @@ static struct mr_value completion_value(struct mr_arena *arena, const struct mr_
     mr_value_set(&map, "id", mr_value_string(r->job->id));
     mr_value_set(&map, "object", mr_value_string(chat ? MR_STR("chat.completion") : MR_STR("text_completion")));
     mr_value_set(&map, "created", mr_value_int(r->src.timestamp_ms / 1000));
-    mr_value_set(&map, "model", mr_value_string(r->job->model));
+    mr_value_set(&map, "model", mr_value_string(r->start && r->start->model.n ? r->start->model : r->job->model));
     mr_value_set(&map, "choices", choices);
     mr_value_set(&map, "usage", usage_value(arena, &end->usage));
     if (r->job->return_token_ids)
