@@ -101,7 +101,8 @@ static bool refuse(struct mr_sched *s, struct job *job, enum mr_sched_wait why)
     struct class *class = &s->classes[job->class];
     class->stop = why;
     job_flow(s, job)->skip_step = s->step;
-    if (class->blocked_head < 0)
+    job_flow(s, job)->skip_capped = why == MR_WAIT_CAP;
+    if (class->blocked_head < 0 && why != MR_WAIT_CAP)
         class->blocked_head = (int32_t)(job - s->jobs);
     return false;
 }

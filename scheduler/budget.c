@@ -29,14 +29,11 @@ static void slack_of_class(const struct mr_sched *s, int c, struct slack *slack)
 void budget_set(struct mr_sched *s)
 {
     const struct mr_sched_config *config = &s->config;
-    struct cost_load load = {0};
     int64_t tpot = NEVER, idle_ns = config->tier[MR_TIER_REALTIME].ttft_ns / 10;
     bool present = false;
     s->now.budget_ps = NEVER;
     for (int c = MR_TIER_REALTIME; c <= MR_TIER_STANDARD; c++) {
         const struct class *class = &s->classes[c];
-        for (int32_t i = 0; i < class->n_decodes; i++)
-            load = cost_load_sum(load, cost_load_decode(s->jobs[class->decodes[i]].computed));
         if (class->n_waiting + class->n_resident == 0)
             continue;
         present = true;
@@ -45,7 +42,7 @@ void budget_set(struct mr_sched *s)
     }
     if (!part_on(s, MR_PART_SLACK) || (tpot == NEVER && idle_ns == 0))
         return;
-    load = cost_load_sum(load, cost_load_chunk(0, config->floor_tokens));
+    struct cost_load load = cost_load_sum(s->now.latency, cost_load_chunk(0, config->floor_tokens));
     struct slack slack = {.floor_ns = cost_step_ps(&config->cost, load) / 1000 + 1, .least = NEVER};
     int64_t high = tpot != NEVER ? tpot / 2 * 3 : idle_ns;
     if (high < slack.floor_ns && !MUTANT(MUTANT_FLOOR_ABOVE_CLAMP))

@@ -25,7 +25,8 @@ enum {
     GUARD_PICKS = 16,          /* every so many picks of a class goes by age; a blocked head is overtaken as often at most */
     FLOWS_LOOKED_AT = 64,      /* tenants compared for one pick */
     REFRESHES_PER_PICK = 4,    /* tenants whose best job is looked for anew, because the cache has moved on */
-    REFRESH_STEPS = 16,
+    REFRESH_STEPS = 16,        /* a match is looked for again after so many */
+    MATCHES_PER_LOOK = 8,      /* jobs of a flow whose match one look refreshes */
     TRIES_PER_STEP = 4,        /* heads of a class that may fail to fit before the class gives up the step */
     FEASIBILITY_JOBS = 256,    /* jobs of a class, in deadline order, that one step's test looks at */
     LATE_VICTIM_TOKENS = 32,   /* a sequence this near its end, or so fresh after a resume, is no victim */
@@ -39,21 +40,25 @@ enum {
 enum job_state { JOB_FREE, JOB_WAITING, JOB_RESIDENT };
 
 struct job {
-    int32_t known, computed;
+    /* the first cache line: all that a step reads of every resident, and a pick of every visible job */
+    _Alignas(64) int32_t known;
+    int32_t computed;
     int32_t take;              /* tokens in the step that is planned or in flight */
     int8_t state, class, level;
-    bool in_flight, cancelled, preempt_asked, infeasible, promoted, in_due, reserved;
+    bool in_flight;
     int64_t due_ns;            /* when the next token is due; NEVER: no promise */
     struct mr_block_table table;
     int32_t output;            /* tokens generated, all owners */
-    int32_t since_resume;      /* tokens generated since the last admission */
     int32_t predicted;         /* output length foreseen */
-    int32_t preemptions;
+    int32_t match;             /* blocks of prefix found in the cache when last looked */
+    int16_t preemptions;
+    bool reserved;             /* resident: holds the blocks of its whole max_tokens */
+    int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
+    uint64_t preempted_step;   /* not admitted again in the step that preempted it */
+    uint64_t match_step;       /* when match was last looked for */
+    int32_t since_resume;      /* tokens generated since the last admission */
     int32_t place;             /* resident decode: index in its class's decodes */
     int32_t slot;              /* resident: index of its block table storage */
-    int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
-    int32_t due_next, due_prev;/* no first token yet: its class's due list */
-    int32_t match;             /* blocks of prefix found in the cache when last looked */
     int32_t shared;            /* resident: blocks found at admission */
     int32_t named;             /* prefix blocks named so far */
     int32_t charged_position;  /* prompt positions before it have been charged */
@@ -61,13 +66,14 @@ struct job {
     int32_t cached;            /* prompt tokens found in the cache, first admission */
     int32_t high;              /* positions ever computed: below it is recomputation */
     int32_t overtaken;         /* as a head that did not fit */
+    int32_t due_next, due_prev;/* no first token yet: its class's due list */
+    bool cancelled, preempt_asked, infeasible, promoted, in_due;
+    struct mr_sched_job in;
     uint64_t order;            /* submission; breaks ties of arrival */
     uint64_t admitted;         /* resident: number of the admission */
-    uint64_t preempted_step;   /* not admitted again in the step that preempted it */
     int64_t admitted_ns;       /* first admission; NEVER before */
     int64_t pending;           /* service admitted and not yet computed, of this job */
     int64_t queued_cost;       /* what limits and pressure were told at submit */
-    struct mr_sched_job in;
 };
 
 /* One tenant in one class. */
@@ -84,6 +90,7 @@ struct flow {
     int32_t bypasses;          /* admissions since its oldest job was taken */
     uint64_t skip_step;        /* its head did not fit in this step */
     bool backlogged, has_prefixes;
+    bool skip_capped;          /* it was its cap that skip_step tells of */
 };
 
 /* One class. */
@@ -110,6 +117,7 @@ struct step {
     int32_t n_items;
     bool forced;
     bool buckets_ready;        /* admission.c's picture of the residents */
+    struct cost_load latency;  /* of the realtime and standard decodes */
     bool violating;            /* a realtime job was found late or infeasible */
 };
 

@@ -151,7 +151,7 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
 
 static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
 {
-    int32_t best = -1, seen = 0;
+    int32_t best = -1, seen = 0, refreshed = 0;
     bool prefixes = false;
     flow->best_step = s->step;
     if (flow->bypasses >= GUARD_PICKS - 1 && part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
@@ -159,12 +159,17 @@ static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
     for (int level = LEVELS - 1; level >= 0 && best < 0; level--)
         for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
             struct job *job = &s->jobs[j];
+            if (job->next >= 0)
+                __builtin_prefetch(&s->jobs[job->next]);
             if (job->preempted_step == s->step)
                 continue;
             seen++;
-            prefixes |= job->in.n_prefix > 0;
-            if (part_on(s, MR_PART_PREFIX))
+            if (part_on(s, MR_PART_PREFIX) && (job->match_step == 0 || (job->match_step + REFRESH_STEPS <= s->step && refreshed < MATCHES_PER_LOOK))) {
+                refreshed++;
                 match_refresh(s, job);
+                job->match_step = job->in.n_prefix ? s->step : UINT64_MAX - REFRESH_STEPS;
+            }
+            prefixes |= job->match_step <= s->step;
             if (best < 0 || better(s, job, &s->jobs[best]))
                 best = j;
             if (!part_on(s, MR_PART_PREFIX))
@@ -194,10 +199,10 @@ struct pick {
     struct mr_sched *s;
     int class;
     bool guard;
-    int64_t least, chosen_key;
+    int64_t chosen_key;
     int32_t chosen;
     int looked_at, refreshed;
-    bool capped;
+    bool capped, unfit;
 };
 
 static bool pick_better(const struct pick *pick, const struct job *job, int64_t key)
@@ -221,8 +226,10 @@ static void pick_look(struct pick *pick, int32_t f)
     struct flow *flow = flow_of(s, pick->class, (uint32_t)f);
     int64_t key = s->classes[pick->class].flows.keys[f];
     pick->looked_at++;
-    if (flow->skip_step == s->step)
+    if (flow->skip_step == s->step) {
+        *(flow->skip_capped ? &pick->capped : &pick->unfit) = true;
         return;
+    }
     if (fair_over_cap(s, pick->class, (uint32_t)f, 0)) {
         pick->capped = true;
         return;
@@ -236,19 +243,30 @@ static void pick_look(struct pick *pick, int32_t f)
     }
 }
 
+static bool in_window(const struct mr_sched *s, int c, int32_t f, int64_t window)
+{
+    const struct heap *heap = &s->classes[c].flows;
+    return heap_has(heap, f) && (heap->keys[f] - heap->keys[heap->items[0]]) * weight_of(s, (uint32_t)f) <= window;
+}
+
+static int64_t window_of(const struct mr_sched *s)
+{
+    return part_on(s, MR_PART_WINDOW) ? (int64_t)s->config.window_tokens * MR_SCHED_SERVICE_UNIT * FAIR_SCALE : 0;
+}
+
 /* Visits the heap from the least; children of a flow outside the window are outside too. The window widens to all flows only
- * when those inside it hold more than their cap: not when their heads do not fit, or the bound would be gone. */
+ * when all inside it hold more than their cap: not when a head does not fit, or the bound would be gone. */
 static void pick_walk(struct pick *pick, bool whole)
 {
     struct mr_sched *s = pick->s;
     const struct heap *heap = &s->classes[pick->class].flows;
-    int64_t window = part_on(s, MR_PART_WINDOW) && !pick->guard ? (int64_t)s->config.window_tokens * MR_SCHED_SERVICE_UNIT * FAIR_SCALE : 0;
+    int64_t window = pick->guard ? 0 : window_of(s);
     int32_t stack[FLOWS_LOOKED_AT + 2], n = 0;
     if (heap->n)
         stack[n++] = 0;
     while (n > 0 && pick->looked_at < FLOWS_LOOKED_AT) {
         int32_t place = stack[--n], f = heap->items[place];
-        if (!whole && (heap->keys[f] - pick->least) * weight_of(s, (uint32_t)f) > window)
+        if (!whole && !in_window(s, pick->class, f, window))
             continue;
         pick_look(pick, f);
         for (int32_t child = 2 * place + 2; child > 2 * place; child--)
@@ -264,14 +282,16 @@ int32_t fair_pick(struct mr_sched *s, int c)
         class->stop = MR_WAIT_TURN;
         return -1;
     }
+    if (class->blocked_head >= 0 && !in_window(s, c, (int32_t)flow_tenant(s, s->jobs[class->blocked_head].in.tenant), window_of(s)))
+        class->blocked_head = -1; /* its tenant has had its share meanwhile: another's head is next */
     if (class->blocked_head >= 0 && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS &&
         job_flow(s, &s->jobs[class->blocked_head])->skip_step != s->step)
         return class->blocked_head;
     bool guard = part_on(s, MR_PART_GUARD) && (class->picks + 1) % GUARD_PICKS == 0 && !MUTANT(MUTANT_NO_GUARD);
-    struct pick pick = {.s = s, .class = c, .guard = guard, .least = class->flows.keys[class->flows.items[0]], .chosen = -1};
+    struct pick pick = {.s = s, .class = c, .guard = guard, .chosen = -1};
     virtual_time_note(s, c);
     pick_walk(&pick, false);
-    if (pick.chosen < 0 && pick.capped) {
+    if (pick.chosen < 0 && pick.capped && !pick.unfit) {
         pick.looked_at = 0;
         pick_walk(&pick, true);
     }

@@ -95,13 +95,7 @@ void feasibility_relegate(struct mr_sched *s)
 {
     if (!part_on(s, MR_PART_RELEGATION) || s->now.budget_ps == NEVER)
         return;
-    struct cost_load load = {0};
-    for (int c = MR_TIER_REALTIME; c <= MR_TIER_STANDARD; c++) {
-        const struct class *class = &s->classes[c];
-        for (int32_t i = 0; i < class->n_decodes; i++)
-            load = cost_load_sum(load, cost_load_decode(s->jobs[class->decodes[i]].computed));
-    }
-    int64_t decode_ps = cost_dense_ps(&s->config.cost, load);
+    int64_t decode_ps = cost_dense_ps(&s->config.cost, s->now.latency);
     int64_t sum = relegate_class(s, MR_TIER_REALTIME, 0, decode_ps);
     relegate_class(s, MR_TIER_STANDARD, sum, decode_ps);
 }

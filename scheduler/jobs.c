@@ -315,7 +315,9 @@ bool jobs_open(struct mr_sched *s)
         index_size *= 2;
     s->index_mask = index_size - 1;
     s->table_blocks = mr_blocks_for(c->max_context, c->block_tokens);
-    s->jobs = calloc((size_t)c->max_jobs, sizeof *s->jobs);
+    s->jobs = aligned_alloc(_Alignof(struct job), (size_t)c->max_jobs * sizeof *s->jobs);
+    if (s->jobs)
+        memset(s->jobs, 0, (size_t)c->max_jobs * sizeof *s->jobs);
     s->index = calloc((size_t)index_size, sizeof *s->index);
     s->slots = calloc(seqs, sizeof *s->slots);
     s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);

@@ -62,6 +62,14 @@ static void timers_run(struct mr_sched *s, int64_t start_ns)
 
 /* ---- decodes ---- */
 
+enum { AHEAD = 8 }; /* jobs fetched before they are read: their order in memory is nobody's */
+
+static void fetch_ahead(const struct mr_sched *s, const struct class *class, int32_t i)
+{
+    if (i + AHEAD < class->n_decodes)
+        __builtin_prefetch(&s->jobs[class->decodes[i + AHEAD]]);
+}
+
 /* The next block of every decode of the class. A preemption moves the list about: then it is gone through again. */
 static void grow_class(struct mr_sched *s, int c)
 {
@@ -69,6 +77,7 @@ static void grow_class(struct mr_sched *s, int c)
     for (int32_t i = 0; i < class->n_decodes; i++) {
         int32_t j = class->decodes[i];
         struct job *job = &s->jobs[j];
+        fetch_ahead(s, class, i);
         if (job->known <= job->table.n_blocks * s->config.block_tokens || jobs_grow(s, j, job->known))
             continue;
         struct need need = {.class = c, .blocks = 1, .self = j};
@@ -78,6 +87,14 @@ static void grow_class(struct mr_sched *s, int c)
             CHECK(jobs_grow(s, j, job->known));
         i = -1;
     }
+}
+
+/* What the latency tiers' decodes weigh: the floor of the budget, and what prefill cannot have. */
+static void latency_sum(struct mr_sched *s)
+{
+    for (int c = MR_TIER_REALTIME; c <= MR_TIER_STANDARD; c++)
+        for (int32_t i = 0; i < s->classes[c].n_decodes; i++)
+            s->now.latency = cost_load_sum(s->now.latency, cost_load_decode(s->jobs[s->classes[c].decodes[i]].computed));
 }
 
 /* All that fit; where not all do, the next step goes on behind the last one served. */
@@ -216,8 +233,11 @@ static void emit_all(struct mr_sched *s)
 {
     for (int i = 0; i < CLASSES; i++) {
         const struct class *class = &s->classes[LAST_FIRST[i]];
-        for (int32_t d = 0; d < class->n_decodes; d++)
+        for (int32_t d = 0; d < class->n_decodes; d++) {
+            if (d + AHEAD < class->n_decodes)
+                __builtin_prefetch(&s->jobs[class->decodes[d + AHEAD]].in);
             emit(s, class->decodes[d]);
+        }
     }
     for (int i = 0; i < CLASSES; i++)
         for (int32_t j = s->classes[LAST_FIRST[i]].prefill_head; j >= 0; j = s->jobs[j].next)
@@ -237,6 +257,7 @@ void mr_sched_plan(struct mr_sched *s, int64_t start_ns, struct mr_sched_plan *p
     timers_run(s, start_ns);
     for (int i = 0; i < CLASSES; i++)
         grow_class(s, LAST_FIRST[i]);
+    latency_sum(s);
     budget_set(s);
     int64_t budget_ps = s->now.budget_ps;
     plan_classes(s);

@@ -138,6 +138,7 @@ static bool choose(struct mr_sched *s, const struct need *need, int excused)
         s->scratch[0] = s->scratch[--n];
         sift(s, 0, n, need);
         s->scratch[n] = top;
+        s->scratch_keys[s->jobs[top].slot] = mine; /* what it gives alone: blocks it shares with another victim count for neither */
         freed += mine;
         if (mine == 0 && !need->slot) { /* only shared blocks: no victim; the hole is closed from the other end */
             for (int32_t i = n; i + 1 < end; i++)
@@ -149,7 +150,7 @@ static bool choose(struct mr_sched *s, const struct need *need, int excused)
         return false;
     int32_t left = end - n;
     for (int32_t i = end - 1; i >= n; i--) {
-        int32_t j = s->scratch[i], mine = freed_by(s, &s->jobs[j]);
+        int32_t mine = (int32_t)s->scratch_keys[s->jobs[s->scratch[i]].slot];
         if (freed - mine >= need->blocks && (!need->slot || left > 1) && !MUTANT(MUTANT_GREEDY_VICTIMS)) {
             freed -= mine;
             left--;
@@ -158,7 +159,7 @@ static bool choose(struct mr_sched *s, const struct need *need, int excused)
     }
     for (int32_t i = end - 1; i >= n; i--)
         if (s->scratch[i] >= 0)
-            preempt(s, s->scratch[i], need, freed_by(s, &s->jobs[s->scratch[i]]));
+            preempt(s, s->scratch[i], need, (int32_t)s->scratch_keys[s->jobs[s->scratch[i]].slot]);
     s->n_needs++;
     return true;
 }

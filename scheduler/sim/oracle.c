@@ -378,7 +378,7 @@ static int32_t weight_of(const struct sim_oracle *o, int t)
     return o->scenario->contract[t].weight ? o->scenario->contract[t].weight : 1;
 }
 
-/* I4, B1, B2. */
+/* I4, B1, B2. With several workers counters jump at each exchange: their bound is B6, which has its own scenario. */
 static void check_counters(struct sim_oracle *o, const struct sim_view *view)
 {
     struct watch *w = &o->watch[view->worker];
@@ -392,7 +392,9 @@ static void check_counters(struct sim_oracle *o, const struct sim_view *view)
             w->charged[c][t] = stats.charged;
             w->backlogged[c][t] = stats.waiting > 0 && !stats.over_limit && !stats.over_cap;
         }
-    for (int c = 0; c < CLASSES; c++)
+    if (o->scenario->workers > 1)
+        return;
+    for (int c = 0; c < MR_TIER_COUNT; c++) /* relegated residents come into their class without a pick: no bound is claimed there */
         for (int f = 0; f < TENANTS; f++)
             for (int g = 0; g < TENANTS; g++) {
                 struct pair *pair = &w->pairs[c][f][g];

@@ -1,0 +1,97 @@
+/* What a plan costs: p50 and p99 of mr_sched_plan over sizes, in steady state. Complexity per step: O(residents) for the
+ * decodes, O(64) for an admission, O(log n) for the queues; nothing is O(waiting). `plan_bench SECONDS` (default 1 a size). */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "scheduler/scheduler.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct size {
+    int32_t resident, visible, tenants;
+};
+
+static int compare(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The thread's own time: what else runs on the machine is not the plan's. */
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint64_t next_random(uint64_t *state) { return mr_mix64(*state += UINT64_C(0x9e3779b97f4a7c15)); }
+
+static void submit(struct mr_sched *sched, uint64_t id, const struct size *size, int64_t now, uint64_t *random)
+{
+    static uint64_t names[64][64];
+    int32_t prompt = 64 + (int32_t)(next_random(random) % 512), group = (int32_t)(next_random(random) % 64);
+    for (int b = 0; b < 64; b++)
+        names[group][b] = mr_mix64((uint64_t)group * 64 + (uint64_t)b + 1);
+    int tier = (int)(id % 10) < 2 ? MR_TIER_REALTIME : (int)(id % 10) < 5 ? MR_TIER_STANDARD : MR_TIER_BULK;
+    struct mr_sched_job job = {.id = id, .tenant = (uint32_t)(next_random(random) % (uint64_t)size->tenants), .tier = tier, .known_tokens = prompt,
+                               .max_tokens = prompt + 256, .arrival_ns = now, .prefix = names[group], .n_prefix = prompt / 16 < 16 ? prompt / 16 : 16};
+    mr_sched_submit(sched, &job, now, NULL);
+}
+
+static void measure(const struct size *size, int64_t for_ns, const struct mr_clock *clock)
+{
+    struct mr_sched_config config = {.n_blocks = size->resident * 60, .block_tokens = 16, .max_seqs = size->resident, .max_step_tokens = 8192,
+                                     .max_jobs = size->resident + size->visible + 16, .max_tenants = size->tenants, .max_context = 1024,
+                                     .chunk_quantum = 64, .tier = {{500000000, 50000000, 700}, {5000000000, 100000000, 250}, {0, 0, 50}},
+                                     .cost = {3900000000, 1500000000, 18400000, 36400, 1310, 600000000}};
+    struct mr_sched *sched = NULL;
+    struct mr_err err;
+    int64_t *times = calloc(1 << 20, sizeof *times), now = 1000000000, resident = 0;
+    int32_t *left = calloc(1 << 24, sizeof *left); /* tokens a job still makes, by id */
+    struct mr_sched_result *results = calloc((size_t)size->resident, sizeof *results);
+    uint64_t id = 1, random = 7;
+    int32_t n = 0, live = 0, warm = 300;
+    if (!times || !left || !results || mr_sched_open(&config, &sched, &err) != MR_OK)
+        abort();
+    int64_t begun = mr_clock_ns(clock);
+    while ((n < 2000 || mr_clock_ns(clock) - begun < for_ns) && n < 1 << 20 && id < (1 << 24) - 20000) {
+        struct mr_sched_plan plan;
+        for (; live < size->resident + size->visible; live++, id++) {
+            left[id] = 32 + (int32_t)(next_random(&random) % 224);
+            submit(sched, id, size, now, &random);
+        }
+        int64_t before = cpu_ns();
+        mr_sched_plan(sched, now, &plan);
+        int64_t took = cpu_ns() - before;
+        if (--warm < 0) {
+            times[n++] = took;
+            resident += plan.n_items;
+        }
+        for (int32_t i = 0; i < plan.n_items; i++) {
+            results[i] = (struct mr_sched_result){.new_tokens = plan.items[i].samples};
+            results[i].finished = plan.items[i].samples && --left[plan.items[i].id] == 0;
+            live -= results[i].finished;
+        }
+        now += plan.predicted_ns;
+        mr_sched_commit(sched, results, plan.n_items, now);
+    }
+    qsort(times, (size_t)n, sizeof *times, compare);
+    printf("%8d %8d %8d %8d %10.0f %10.2f %10.2f %10.2f\n", size->resident, size->visible, size->tenants, n, (double)resident / n,
+           (double)times[n / 2] / 1e3, (double)times[n / 100 * 99] / 1e3, (double)times[n - 1] / 1e3);
+    mr_sched_close(sched);
+    free(times), free(left), free(results);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct size sizes[] = {{16, 256, 4}, {64, 1024, 16}, {250, 1000, 64}, {250, 16000, 250}, {500, 16000, 250}, {1000, 1000, 64},
+                                        {1000, 4000, 64}, {1000, 16000, 250}, {1000, 16000, 4}, {2000, 16000, 250}};
+    struct mr_clock clock = mr_clock_system();
+    double seconds = argc > 1 ? atof(argv[1]) : 1;
+    printf("%8s %8s %8s %8s %10s %10s %10s %10s\n", "resident", "visible", "tenants", "plans", "items", "p50 us", "p99 us", "max us");
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        measure(&sizes[i], (int64_t)(seconds * 1e9), &clock);
+    return 0;
+}
