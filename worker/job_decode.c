@@ -201,8 +201,8 @@ static void take_id(struct decoding *d)
                           MR_JOB_ID_BYTES_MAX));
         id.p = NULL;
     }
-    job->id = id.p ? keep(d, id)
-                   : print(d, "%.*s.%" PRId32 ".%" PRId64, (int)(record->topic.n < 300 ? record->topic.n : 300), record->topic.p, record->partition, record->offset);
+    int topic_bytes = (int)(record->topic.n < MR_TOPIC_BYTES_MAX ? record->topic.n : MR_TOPIC_BYTES_MAX);
+    job->id = id.p ? keep(d, id) : print(d, "%.*s.%" PRId32 ".%" PRId64, topic_bytes, record->topic.p, record->partition, record->offset);
 }
 
 static void take_tenant(struct decoding *d)
@@ -251,7 +251,8 @@ static enum mr_reason take_fields(struct decoding *d)
         if (!field)
             return mr_refuse(refusal, MR_REASON_UNKNOWN_FIELD, shown, "%s is no field of a job", shown);
         if (!(field->kinds & kind) && pair->value.kind != MR_NULL)
-            return mr_refuse(refusal, MR_REASON_UNKNOWN_FIELD, shown, "%s is no field of a %s request", shown, kind == MR_FIELD_CHAT ? "chat" : "completion");
+            return mr_refuse(refusal, MR_REASON_UNKNOWN_FIELD, shown, "%s is no field of a %s request", shown,
+                             kind == MR_FIELD_CHAT ? "chat" : "completion");
         enum mr_reason reason = mr_job_field_read(&d->reader, field, &pair->value);
         if (reason)
             return reason;

@@ -251,7 +251,8 @@ static const struct mr_job_field table[] = {
     SPECIAL("model", BOTH, read_model, 1, 256, "Name of the model. Default: the one that the worker serves."),
     SPECIAL("v", BOTH, read_version, 1, 1, "Version of the job's schema: 1."),
     SPECIAL("id", BOTH, read_identity, 1, MR_JOB_ID_BYTES_MAX,
-            "The job's name inside its tenant: [A-Za-z0-9._:~-]{1,120}. Header idempotency-key says the same. Default: <topic>.<partition>.<offset>."),
+            "The job's name inside its tenant: [A-Za-z0-9._:~-]{1,120}. Header idempotency-key says the same. "
+            "Default: <topic>.<partition>.<offset>."),
     SPECIAL("tenant", BOTH, read_identity, 1, MR_TENANT_BYTES_MAX, "[a-z0-9-]{1,63}, where the route lets jobs name it."),
     SPECIAL("deadline_ms", BOTH, read_deadline, 1, 0, "Milliseconds from the record's broker timestamp; limits.deadline is the most."),
     SPECIAL("reply_topic", BOTH, read_reply_topic, 0, 0, "A topic that gets a copy of the result; the route lists the allowed ones."),
@@ -259,7 +260,8 @@ static const struct mr_job_field table[] = {
     PLAIN("priority", BOTH, MR_FIELD_INT32, priority, 0, 9, "Higher first, inside one tenant. Default 0."),
     SPECIAL("metadata", BOTH, read_metadata, 0, METADATA_BYTES_MAX, "An object of at most 16384 bytes, kept with the job."),
     PLAIN("stream", BOTH, MR_FIELD_BOOL, stream, 0, 0, "false: token records are batched. Default true: as often as the tier says."),
-    SPECIAL("max_tokens", BOTH, read_max_tokens, 1, TOKENS_MAX, "Most tokens of the output. Default: 16 for completions, what the context leaves for chat."),
+    SPECIAL("max_tokens", BOTH, read_max_tokens, 1, TOKENS_MAX,
+            "Most tokens of the output. Default: 16 for completions, what the context leaves for chat."),
     SPECIAL("max_completion_tokens", BOTH, read_max_tokens, 1, TOKENS_MAX, "The same as max_tokens."),
     PLAIN("min_tokens", BOTH, MR_FIELD_INT32, sampling.min_tokens, 0, TOKENS_MAX, "The output does not end before it has so many tokens."),
     PLAIN("temperature", BOTH, MR_FIELD_NUMBER, sampling.temperature, 0, 2, "0: the likeliest token always. Default 1."),
@@ -394,7 +396,8 @@ enum mr_reason mr_job_field_read(struct mr_field_reader *r, const struct mr_job_
         if (value->kind != MR_STRING)
             return wrong_type(r, field->name, "a string", value);
         if (value->as.string.n < (size_t)field->least || value->as.string.n > (size_t)field->most)
-            return mr_refuse(r->refusal, MR_REASON_OUT_OF_RANGE, field->name, "%s must have %.0f to %.0f bytes", field->name, field->least, field->most);
+            return mr_refuse(r->refusal, MR_REASON_OUT_OF_RANGE, field->name, "%s must have %.0f to %.0f bytes", field->name, field->least,
+                             field->most);
         *(struct mr_str *)(void *)((char *)r->job + field->offset) = value->as.string;
         return MR_REASON_NONE;
     default: return read_number(r, field, value);

@@ -1,3 +1,10 @@
+/* Prompts and messages.
+ *
+ * Any thread; what it makes lies in the job's arena, or is a view of the decoded tree there.
+ * 1 After a successful read exactly one of prompt, prompt_ids and messages is set, and it is not empty.
+ * 2 messages holds {role, content} with plain strings, whatever form came in: a chat template sees one form.
+ * 3 What would change the answer and is not implemented (images, tool calls, names) is refused by its place, never dropped.
+ * Rejected: several prompts in one job (each outcome has one name and one stream). */
 #include "worker/job_prompt.h"
 
 #include <stdio.h>
@@ -36,7 +43,8 @@ enum mr_reason mr_job_prompt_read(struct mr_field_reader *r, const struct mr_job
     const struct mr_value *first = value->kind == MR_ARRAY && value->as.array.n ? &value->as.array.items[0] : NULL;
     bool several = first && (first->kind == MR_STRING || first->kind == MR_ARRAY);
     if (several && value->as.array.n > 1)
-        return mr_refuse(r->refusal, MR_REASON_UNSUPPORTED_FIELD, field->name, "a job has one prompt, not %zu: send a job for each", value->as.array.n);
+        return mr_refuse(r->refusal, MR_REASON_UNSUPPORTED_FIELD, field->name, "a job has one prompt, not %zu: send a job for each",
+                         value->as.array.n);
     if (several)
         value = first;
     if (value->kind == MR_STRING) {
@@ -108,13 +116,15 @@ static enum mr_reason read_message(struct mr_field_reader *r, const struct mr_va
     struct mr_str text = {0};
     snprintf(where, sizeof where, "messages[%zu].content", i);
     if (message->kind != MR_MAP)
-        return mr_refuse(r->refusal, MR_REASON_WRONG_TYPE, "messages", "messages[%zu] must be an object, not %s", i, mr_value_kind_name(message->kind));
+        return mr_refuse(r->refusal, MR_REASON_WRONG_TYPE, "messages", "messages[%zu] must be an object, not %s", i,
+                         mr_value_kind_name(message->kind));
     if (!role || !content)
         return mr_refuse(r->refusal, MR_REASON_MISSING_FIELD, "messages", "messages[%zu] has no %s", i, role ? "content" : "role");
     if (role->kind != MR_STRING)
         return mr_refuse(r->refusal, MR_REASON_WRONG_TYPE, "messages", "messages[%zu].role must be a string", i);
     if (!known_role(role->as.string))
-        return mr_refuse(r->refusal, MR_REASON_OUT_OF_RANGE, "messages", "messages[%zu].role must be system, developer, user, assistant, tool or function", i);
+        return mr_refuse(r->refusal, MR_REASON_OUT_OF_RANGE, "messages",
+                         "messages[%zu].role must be system, developer, user, assistant, tool or function", i);
     if (content->kind != MR_STRING && content->kind != MR_ARRAY)
         return mr_refuse(r->refusal, MR_REASON_WRONG_TYPE, "messages", "%s must be a string or an array of text parts", where);
     enum mr_reason reason = check_keys(r, message, i);

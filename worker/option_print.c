@@ -1,9 +1,12 @@
+/* Options back to text: libconfig's and JSON.
+ *
+ * Pure; any thread.
+ * 1 What is printed reads back to the same options, secrets aside (the config fuzzer and a test hold it to that).
+ * 2 A secret leaves here as "***", whatever the form: option_table.h says what is one.
+ * Rejected: printing only what differs from the defaults (a bug report should show what was in force). */
 #include "adapters/codec/codec.h"
 #include "worker/option_table.h"
 #include "worker/options.h"
-
-/* One option's value as a tree, with sizes and times in their units; secrets are starred. */
-static struct mr_value routes_value(const struct mr_options *options, struct mr_arena *arena);
 
 static struct mr_str kept(struct mr_arena *arena, struct mr_buf *text)
 {
@@ -20,29 +23,6 @@ static struct mr_value entry_value(struct mr_arena *arena, const char *entry)
         return mr_value_string(whole);
     mr_buf_addf(&text, "%.*s=***", (int)strcspn(entry, "="), entry);
     return mr_value_string(kept(arena, &text));
-}
-
-static struct mr_value option_value(const struct mr_options *options, const struct mr_option *option, struct mr_arena *arena)
-{
-    const void *field = (const char *)options + option->offset;
-    struct mr_buf text = {0};
-    switch (option->type) {
-    case MR_OPTION_STRING: return mr_value_string(mr_str_from(*(const char *const *)field));
-    case MR_OPTION_INT: return mr_value_int(*(const int64_t *)field);
-    case MR_OPTION_BOOL: return mr_value_bool(*(const bool *)field);
-    case MR_OPTION_WORD: return mr_value_string(mr_str_from(option->words[*(const int64_t *)field]));
-    case MR_OPTION_BYTES: mr_bytes_format(*(const int64_t *)field, &text); return mr_value_string(kept(arena, &text));
-    case MR_OPTION_TIME: mr_time_format(*(const int64_t *)field, &text); return mr_value_string(kept(arena, &text));
-    case MR_OPTION_LIST: {
-        const struct mr_option_list *list = field;
-        struct mr_value array = mr_value_array(arena, (size_t)list->n);
-        for (int32_t i = 0; i < list->n; i++)
-            mr_value_push(&array, entry_value(arena, list->items[i]));
-        return array;
-    }
-    case MR_OPTION_ROUTES: return routes_value(options, arena);
-    }
-    return mr_value_null();
 }
 
 static struct mr_value names_value(struct mr_arena *arena, const char *const *names, int32_t n)
@@ -72,6 +52,30 @@ static struct mr_value routes_value(const struct mr_options *options, struct mr_
         mr_value_push(&array, map);
     }
     return array;
+}
+
+/* One option's value as a tree, with sizes and times in their units; secrets are starred. */
+static struct mr_value option_value(const struct mr_options *options, const struct mr_option *option, struct mr_arena *arena)
+{
+    const void *field = (const char *)options + option->offset;
+    struct mr_buf text = {0};
+    switch (option->type) {
+    case MR_OPTION_STRING: return mr_value_string(mr_str_from(*(const char *const *)field));
+    case MR_OPTION_INT: return mr_value_int(*(const int64_t *)field);
+    case MR_OPTION_BOOL: return mr_value_bool(*(const bool *)field);
+    case MR_OPTION_WORD: return mr_value_string(mr_str_from(option->words[*(const int64_t *)field]));
+    case MR_OPTION_BYTES: mr_bytes_format(*(const int64_t *)field, &text); return mr_value_string(kept(arena, &text));
+    case MR_OPTION_TIME: mr_time_format(*(const int64_t *)field, &text); return mr_value_string(kept(arena, &text));
+    case MR_OPTION_LIST: {
+        const struct mr_option_list *list = field;
+        struct mr_value array = mr_value_array(arena, (size_t)list->n);
+        for (int32_t i = 0; i < list->n; i++)
+            mr_value_push(&array, entry_value(arena, list->items[i]));
+        return array;
+    }
+    case MR_OPTION_ROUTES: return routes_value(options, arena);
+    }
+    return mr_value_null();
 }
 
 /* libconfig's text. It knows \\, \", \n, \r, \t and \xHH. */

@@ -25,7 +25,8 @@ static const char *complain_listen(struct mr_str text)
 
 static const char *complain_prefix(struct mr_str text)
 {
-    return text.n == 0 || (text.n <= 128 && mr_topic_valid(text)) ? NULL : "must be the start of a topic name ([A-Za-z0-9._-], at most 128 characters)";
+    bool good = text.n == 0 || (text.n <= 128 && mr_topic_valid(text));
+    return good ? NULL : "must be the start of a topic name ([A-Za-z0-9._-], at most 128 characters)";
 }
 
 static const char *complain_empty(struct mr_str text) { return text.n ? NULL : "must not be empty"; }
@@ -54,11 +55,13 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 #define TIME(name, field, fallback, least, most, text) {name, MR_OPTION_TIME, AT(field), fallback, least, most, NULL, NULL, text}
 #define WORD(name, field, fallback, words, text) {name, MR_OPTION_WORD, AT(field), fallback, 0, 0, words, NULL, text}
 #define TIER(name, index, tokens, wait, ttft, tpot, floor) \
-    INT("tier." name ".batch_tokens", tier[index].batch_tokens, tokens, 1, 4096, "A token record of this tier leaves when it holds so many tokens."), \
+    INT("tier." name ".batch_tokens", tier[index].batch_tokens, tokens, 1, 4096, \
+        "A token record of this tier leaves when it holds so many tokens."), \
     TIME("tier." name ".batch_wait", tier[index].batch_ms, wait, 0, 60000, "Or when its first token has waited so long."), \
     TIME("tier." name ".ttft", tier[index].ttft_ms, ttft, 0, DAY_MS, "Service level: time to the first token. 0: none."), \
     TIME("tier." name ".tpot", tier[index].tpot_ms, tpot, 0, DAY_MS, "Service level: time per further token. 0: none."), \
-    INT("tier." name ".floor", tier[index].floor_permille, floor, 0, 1000, "Share of the machine, in thousandths, that the tier is owed while it has work.")
+    INT("tier." name ".floor", tier[index].floor_permille, floor, 0, 1000, \
+        "Share of the machine, in thousandths, that the tier is owed while it has work.")
 
 static const struct mr_option table[] = {
     STRING("model", model, "", NULL, "The model: a GGUF file, or synthetic:SHAPE for random weights of a real shape."),
@@ -67,19 +70,22 @@ static const struct mr_option table[] = {
     STRING("kafka.prefix", kafka.prefix, "millrace.", complain_prefix, "What the names of all default topics start with."),
     STRING("kafka.group", kafka.group, "millrace", complain_empty, "The consumer group. All workers of one group serve the same routes and models."),
     {"kafka.options", MR_OPTION_LIST, AT(kafka.options), "", 0, 0, NULL, complain_pair,
-     "Options for librdkafka, each \"name=value\". A value that is a secret (a password, a key) is written as \"name=file:PATH\": it is read from the "
-     "file, which nobody but its owner may read. Secrets are never printed, and are refused on the command line."},
+     "Options for librdkafka, each \"name=value\". A value that is a secret (a password, a key) is written as \"name=file:PATH\": it is "
+     "read from the file, which nobody but its owner may read. Secrets are never printed, and are refused on the command line."},
     BOOL("kafka.allow_plaintext", kafka.allow_plaintext, "false", "Talk without TLS to a broker that is not on this machine."),
     INT("kafka.partitions", kafka.partitions, "8", 1, 10000, "Partitions of a topic that millrace creates."),
     INT("kafka.replication", kafka.replication, "-1", -1, 100, "Replicas of a topic that millrace creates. -1: the broker's default."),
-    INT("kafka.prefetch", kafka.prefetch_jobs, "64", 1, 100000, "Records of one partition that may wait for admission before the partition is paused."),
+    INT("kafka.prefetch", kafka.prefetch_jobs, "64", 1, 100000,
+        "Records of one partition that may wait for admission before the partition is paused."),
     {"routes", MR_OPTION_ROUTES, AT(routes), "", 0, 0, NULL, NULL,
-     "A list of groups, each joining an input topic to where its outcomes go: name, jobs, parked, stream, stream_parked, results, dead, control (topics), "
-     "tier (realtime, standard, bulk), tenant (a name, or \"field\": the job says it), models and reply_topics (lists of names). What is not given follows "
-     "from kafka.prefix and the route's name. Default: one route a tier, of the tier's name, tenant = \"field\"."},
+     "A list of groups, each joining an input topic to where its outcomes go: name, jobs, parked, stream, stream_parked, results, dead, "
+     "control (topics), tier (realtime, standard, bulk), tenant (a name, or \"field\": the job says it), models and reply_topics (lists of "
+     "names). What is not given follows from kafka.prefix and the route's name. Default: one route a tier, of the tier's name, "
+     "tenant = \"field\"."},
     STRING("redis.address", redis.address, "", NULL, "host:port, or the path of a socket. Empty: no Redis; jobs do not need it."),
     STRING("redis.user", redis.user, "", NULL, "ACL user. Empty: the default user."),
-    STRING("redis.password_file", redis.password_file, "", NULL, "File that holds the password; nobody but its owner may read it. Empty: no password."),
+    STRING("redis.password_file", redis.password_file, "", NULL,
+           "File that holds the password; nobody but its owner may read it. Empty: no password."),
     INT("redis.database", redis.database, "0", 0, 1000000, "Database number."),
     BOOL("redis.tls", redis.tls, "false", "Use TLS, where the Redis library has it."),
     STRING("redis.ca_file", redis.ca_file, "", NULL, "Certificates to trust. Empty: the system's."),
@@ -118,7 +124,8 @@ static const struct mr_option table[] = {
     TIER("bulk", MR_TIER_BULK, "64", "1s", "0", "0", "50"),
     WORD("log.level", log.level, "info", levels, "The least important lines that are written."),
     WORD("log.format", log.format, "logfmt", formats, "How a line is written."),
-    BYTES("result.max_bytes", result.max_bytes, "900kB", 1024, 64 << 20, "Largest result record; a job that could exceed it is refused at admission."),
+    BYTES("result.max_bytes", result.max_bytes, "900kB", 1024, 64 << 20,
+          "Largest result record; a job that could exceed it is refused at admission."),
     STRING("dev_broker.listen", dev_broker.listen, "127.0.0.1:9092", complain_listen, "Where `millrace dev-broker` listens."),
 };
 

@@ -313,7 +313,9 @@ static enum mr_status set_routes(struct opening *o)
     if (!o->routes) {
         options->routes = mr_route_defaults(options->kafka.prefix, &options->arena);
         options->n_routes = MR_TIER_COUNT;
-        return options->routes ? mr_routes_check(options->routes, options->n_routes, o->err) : mr_err_set(o->err, MR_ERR_NOMEM, "no memory for the options");
+        if (!options->routes)
+            return mr_err_set(o->err, MR_ERR_NOMEM, "no memory for the options");
+        return mr_routes_check(options->routes, options->n_routes, o->err);
     }
     size_t n = o->routes->as.array.n;
     struct mr_route *routes = mr_arena_array(&options->arena, n, sizeof *routes);

@@ -21,7 +21,7 @@ static const struct {
     [MR_REASON_WRONG_TYPE] = {"wrong_type", 400, "invalid_request_error", "A field has a value of the wrong type."},
     [MR_REASON_OUT_OF_RANGE] = {"out_of_range", 400, "invalid_request_error", "A field has a value outside its range."},
     [MR_REASON_UNKNOWN_FIELD] = {"unknown_field", 400, "invalid_request_error", "The job has a field that is not known."},
-    [MR_REASON_UNSUPPORTED_FIELD] = {"unsupported_field", 400, "invalid_request_error", "The field is known, but this value of it is not implemented."},
+    [MR_REASON_UNSUPPORTED_FIELD] = {"unsupported_field", 400, "invalid_request_error", "This value of a known field is not implemented."},
     [MR_REASON_INVALID_ID] = {"invalid_id", 400, "invalid_request_error", "The job's id breaks the rules for ids."},
     [MR_REASON_EMPTY_PROMPT] = {"empty_prompt", 400, "invalid_request_error", "The prompt has no token."},
     [MR_REASON_PROMPT_TOO_LONG] = {"prompt_too_long", 400, "invalid_request_error", "The prompt is longer than the context or the limit."},

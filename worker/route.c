@@ -1,3 +1,10 @@
+/* Routes: read, derived, judged.
+ *
+ * Any thread; a route's strings lie in the arena that it was read with, or are the config's own.
+ * 1 Every route has an input, a stream, results and control; parked comes with a stream of its own.
+ * 2 An input or stream topic has one use in all routes together: the owner of an input partition is then the one writer of its
+ *   stream partition, and no worker reads its own outcomes as jobs. Outputs may be shared.
+ * Rejected: a default for a topic that was given wrong (a typo would send jobs elsewhere). */
 #include "worker/route.h"
 
 #include "base/check.h"

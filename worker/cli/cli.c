@@ -1,5 +1,6 @@
 #include "worker/cli/cli.h"
 
+#include "worker/manual.h"
 #include "worker/options.h"
 
 #include <stdarg.h>
@@ -29,7 +30,7 @@ static void cli_help(FILE *out)
     for (int i = 0; i < N_VERBS; i++)
         if (verbs[i].run)
             fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
-    fprintf(out, "\n  --version    --manual (groff source of millrace.1)\n");
+    fprintf(out, "\n  --version    --manual [options|jobs] (groff source of millrace.1, millrace.conf.5, millrace-jobs.7)\n");
     fprintf(out, "\nexit code: 0 done, 1 something failed (said why), 2 wrong usage\n");
 }
 
@@ -50,6 +51,21 @@ static int cli_manual(const struct mr_outside *outside)
         mr_arena_fini(&cli.arena);
     }
     return MR_EXIT_DONE;
+}
+
+/* The pages that come from tables alone. */
+static int cli_manual_page(const char *name)
+{
+    struct mr_buf page = {0};
+    if (strcmp(name, "options") == 0)
+        mr_manual_options(&page);
+    else if (strcmp(name, "jobs") == 0)
+        mr_manual_jobs(&page);
+    else
+        return mr_cli_misuse("no manual page \"%s\": options or jobs", name);
+    bool written = !page.failed && fwrite(page.p, 1, page.n, stdout) == page.n && fflush(stdout) == 0;
+    mr_buf_fini(&page);
+    return written ? MR_EXIT_DONE : mr_cli_fail("standard output could not be written");
 }
 
 static void cli_say(const char *format, va_list args)
@@ -130,7 +146,7 @@ int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
         return MR_EXIT_DONE;
     }
     if (strcmp(argv[1], "--manual") == 0)
-        return cli_manual(outside);
+        return argc > 2 ? cli_manual_page(argv[2]) : cli_manual(outside);
     for (int i = 0; i < N_VERBS; i++) {
         if (!verbs[i].run || strcmp(argv[1], verbs[i].name) != 0)
             continue;
