@@ -77,6 +77,20 @@ const char *mr_reason_sentence(enum mr_reason reason)
     return table[reason].sentence;
 }
 
+/* A text that was cut to its buffer must not end in a part of a character: it goes into records, which are UTF-8. */
+static void trim_cut(char *text, size_t size)
+{
+    size_t n = strlen(text), back = 1;
+    if (n + 1 < size)
+        return;
+    while (back < 4 && back < n && ((unsigned char)text[n - back] & 0xc0) == 0x80)
+        back++;
+    unsigned char lead = (unsigned char)text[n - back];
+    size_t whole = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    if (whole > back)
+        text[n - back] = 0;
+}
+
 enum mr_reason mr_refuse(struct mr_refusal *refusal, enum mr_reason reason, const char *field, const char *format, ...)
 {
     va_list args;
@@ -85,5 +99,7 @@ enum mr_reason mr_refuse(struct mr_refusal *refusal, enum mr_reason reason, cons
     va_start(args, format);
     vsnprintf(refusal->message, sizeof refusal->message, format, args);
     va_end(args);
+    trim_cut(refusal->field, sizeof refusal->field);
+    trim_cut(refusal->message, sizeof refusal->message);
     return reason;
 }

@@ -45,4 +45,22 @@ TEST(refusal_is_cut_to_its_size)
     EXPECT_EQ(strlen(refusal.message), sizeof refusal.message - 1);
 }
 
-TEST_MAIN(TEST_CASE(names_lead_back), TEST_CASE(statuses), TEST_CASE(refusal_is_cut_to_its_size))
+TEST(a_cut_leaves_whole_characters)
+{
+    static const char *const characters[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (int c = 0; c < 4; c++)
+        for (int shift = 0; shift < 4; shift++) {
+            struct mr_refusal refusal;
+            char text[400] = "";
+            size_t bytes = strlen(characters[c]);
+            memset(text, 'a', (size_t)shift);
+            for (int i = 0; i < 90; i++)
+                strcat(text, characters[c]);
+            mr_refuse(&refusal, MR_REASON_QUOTA, text, "%s", text);
+            EXPECT_EQ((strlen(refusal.field) - (size_t)shift) % bytes, 0);
+            EXPECT(strlen(refusal.field) + bytes >= sizeof refusal.field);
+            EXPECT_EQ((strlen(refusal.message) - (size_t)shift) % bytes, 0);
+        }
+}
+
+TEST_MAIN(TEST_CASE(a_cut_leaves_whole_characters), TEST_CASE(names_lead_back), TEST_CASE(statuses), TEST_CASE(refusal_is_cut_to_its_size))
