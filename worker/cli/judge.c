@@ -5,7 +5,7 @@
  * How it finds what is wrong
  * 1 A stream record dropped, moved or altered in seq, choice, ids, epoch, writer, n or ctx is not accepted by the fold, and what
  *   follows it neither: the run never closes, and its job counts as lost.
- * 2 START's attempt, body_hash and digests are held against the count of STARTs, the input record and the run's other STARTs;
+ * 2 START's attempt, body_hash and digests are held against the count of STARTs, the input record, and the other STARTs of run and process;
  *   every record's mr-* headers against its value.
  * 3 A result is a pure function of the input record and the accepted stream: it is made again, with the worker's own code, and
  *   must be the same bytes (judge_verdict.c). That covers text, logprobs, finish, usage, timings, reason, message, seed, digests.
@@ -154,23 +154,44 @@ static void check_headers(struct mr_judge *judge, const struct judge_run *j, con
     }
 }
 
-static void copy_digest(char out[65], struct mr_str digest)
+/* The process that START names; what it says of itself must be the same in all its STARTs. */
+static void check_process(struct mr_judge *judge, const struct judge_run *j, const struct mr_stream_record *start)
 {
-    memcpy(out, digest.p ? digest.p : "", digest.n < 64 ? digest.n : 64);
+    struct judge_process *p = judge->processes;
+    while (p && p->process != start->process)
+        p = p->next;
+    if (!p) {
+        p = mr_arena_alloc(&judge->arena, sizeof *p);
+        if (!p) {
+            judge->out_of_memory = true;
+            return;
+        }
+        *p = (struct judge_process){judge->processes, start->process, mr_arena_str(&judge->arena, start->worker), mr_arena_str(&judge->arena, start->build),
+                                    mr_arena_str(&judge->arena, start->model_digest), mr_arena_str(&judge->arena, start->tokenizer_digest)};
+        judge->processes = p;
+    }
+    if (!mr_str_equal(p->worker, start->worker) || !mr_str_equal(p->build, start->build) || !mr_str_equal(p->model, start->model_digest) ||
+        !mr_str_equal(p->tokenizer, start->tokenizer_digest)) {
+        judge->report.violations++;
+        judge_complain(judge, j, "two STARTs of one process name different workers, builds, models or tokenizers");
+    }
 }
 
 static void check_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *start)
 {
+    check_process(judge, j, start);
     if (start->attempt != (int64_t)j->run->fold.starts) {
         judge->report.violations++;
         judge_complain(judge, j, "START says attempt %lld, it is the %u. that counts", (long long)start->attempt, j->run->fold.starts);
     }
-    if (j->model[0] == '\0') {
-        copy_digest(j->model, start->model_digest);
-        copy_digest(j->tokenizer, start->tokenizer_digest);
-    } else if (!mr_str_is(start->model_digest, j->model) || !mr_str_is(start->tokenizer_digest, j->tokenizer)) {
+    if (!j->model.n) {
+        j->model = mr_arena_str(&judge->arena, start->model_digest);
+        j->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
+        j->body_hash = mr_arena_str(&judge->arena, start->body_hash);
+    } else if (!mr_str_equal(start->model_digest, j->model) || !mr_str_equal(start->tokenizer_digest, j->tokenizer) ||
+               !mr_str_equal(start->body_hash, j->body_hash)) {
         judge->report.violations++;
-        judge_complain(judge, j, "two STARTs name different models or tokenizers");
+        judge_complain(judge, j, "two STARTs of one run name different models, tokenizers or bodies");
     }
 }
 

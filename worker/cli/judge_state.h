@@ -21,7 +21,13 @@ struct judge_run {                   /* a run, or an input record without one */
     const struct mr_record *record; /* the input; NULL: not there */
     struct judge_kept *results, *dead;  /* of this src */
     int64_t last_ms, start_ms;    /* of the last accepted record; of a takeover that no record has followed yet, -1 */
-    char model[65], tokenizer[65];/* digests of the first START */
+    struct mr_str model, tokenizer, body_hash; /* of the first START */
+};
+
+struct judge_process {            /* a worker's process, as its first START tells it */
+    struct judge_process *next;
+    uint64_t process;
+    struct mr_str worker, build, model, tokenizer;
 };
 
 struct mr_judge {
@@ -31,6 +37,7 @@ struct mr_judge {
     size_t capacity, n;
     double *recoveries;           /* [n_recoveries] ms */
     size_t n_recoveries, recoveries_capacity;
+    struct judge_process *processes;
     struct judge_kept *orphans;         /* results and dead letters until finish gives them to their runs */
     struct mr_judge_report report;
     bool out_of_memory;

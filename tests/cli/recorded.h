@@ -1,0 +1,229 @@
+/* Recorded runs for the tests of the client verbs: input records, the stream records that owners would have appended, results and
+ * dead letters, made with the worker's own encoders, in the order in which they would stand in the topics. */
+#ifndef MR_TESTS_CLI_RECORDED_H
+#define MR_TESTS_CLI_RECORDED_H
+
+#include "base/check.h"
+#include "worker/job_decode.h"
+#include "worker/options.h"
+#include "worker/record.h"
+#include "worker/result.h"
+
+#include <stdio.h>
+
+enum { RECORDED_MAX = 256 };
+
+struct recorded {
+    struct mr_arena arena;
+    const struct mr_options *options;
+    struct mr_record records[RECORDED_MAX];
+    size_t n;
+    int64_t clock_ms, tick_ms;      /* of the next record; added after each */
+    int64_t stream_offset;
+};
+
+/* What happens to a job. */
+struct recorded_plan {
+    int route;                      /* index in the options */
+    int32_t partition;
+    int64_t offset;                 /* of the input record */
+    const char *body;
+    const char *batch;              /* header batch-id; NULL: none */
+    int n_tokens, takeover_after;   /* a second owner from this token on; 0: none */
+    bool zombie;                    /* the first owner's next token still lands behind the second's START */
+    enum mr_fold_kind end;          /* MR_FOLD_START: none, it still runs */
+    enum mr_reason reason;          /* FAILED */
+};
+
+static inline struct mr_str recorded_str(struct recorded *r, struct mr_buf *buf)
+{
+    struct mr_str copy = mr_arena_str(&r->arena, mr_buf_view(buf));
+    CHECK(copy.p && !buf->failed);
+    mr_buf_fini(buf);
+    return copy;
+}
+
+static inline struct mr_record *recorded_add(struct recorded *r, const char *topic, int32_t partition, int64_t offset, struct mr_str key,
+                                             struct mr_str value)
+{
+    CHECK(r->n < RECORDED_MAX);
+    struct mr_record *record = &r->records[r->n++];
+    *record = (struct mr_record){.topic = mr_str_from(topic), .partition = partition, .offset = offset, .timestamp_ms = r->clock_ms, .key = key,
+                                 .value = value};
+    r->clock_ms += r->tick_ms;
+    return record;
+}
+
+static inline void recorded_headers(struct recorded *r, struct mr_record *record, const struct mr_stream_record *stream)
+{
+    struct mr_stream_headers headers;
+    mr_stream_record_headers(stream, MR_ENCODING_JSON, NULL, 0, &headers);
+    struct mr_header *list = mr_arena_array(&r->arena, (size_t)headers.n, sizeof *list);
+    for (int32_t i = 0; i < headers.n; i++)
+        list[i] = (struct mr_header){mr_arena_str(&r->arena, headers.list[i].key), mr_arena_str(&r->arena, headers.list[i].value)};
+    record->headers = list;
+    record->n_headers = headers.n;
+}
+
+/* Appends a stream record with its headers. */
+static inline void recorded_stream(struct recorded *r, const char *topic, int32_t partition, const struct mr_stream_record *stream)
+{
+    struct mr_buf value = {0};
+    CHECK(mr_stream_record_encode(stream, MR_ENCODING_JSON, &value));
+    struct mr_record *record = recorded_add(r, topic, partition, r->stream_offset++, stream->job, recorded_str(r, &value));
+    recorded_headers(r, record, stream);
+}
+
+struct recorded_run {
+    const struct recorded_plan *plan;
+    const struct mr_route *route;
+    struct mr_job *job;
+    struct mr_src src;
+    int64_t epoch, seq, starts;
+    uint64_t writer, ctx;
+    struct mr_buf text;
+    int32_t ids[64];
+};
+
+static inline struct mr_stream_record recorded_of(const struct recorded_run *run, enum mr_fold_kind kind)
+{
+    return (struct mr_stream_record){.kind = kind, .job = run->job->name, .src = run->src, .epoch = run->epoch, .writer = run->writer, .timings = {-1, -1, -1}};
+}
+
+static inline struct mr_stream_record recorded_start(struct recorded *r, struct recorded_run *run)
+{
+    run->epoch += 1 << 20;
+    run->writer = 0x1234567890abcdef + (uint64_t)run->epoch;
+    run->starts++;
+    struct mr_stream_record start = recorded_of(run, MR_FOLD_START);
+    start.cause = run->starts == 1 ? MR_CAUSE_NEW : MR_CAUSE_TAKEOVER;
+    start.attempt = run->starts;
+    start.process = (uint64_t)run->starts;
+    start.worker = MR_STR("w");
+    start.model_digest = MR_STR("00000000000000000000000000000000000000000000000000000000000000aa");
+    start.tokenizer_digest = MR_STR("00000000000000000000000000000000000000000000000000000000000000bb");
+    start.build = MR_STR("test");
+    start.seed = run->job->sampling.seed;
+    start.body_hash = mr_str_from(run->job->body_hash);
+    start.from = run->seq;
+    recorded_stream(r, run->route->stream, run->plan->partition, &start);
+    return start;
+}
+
+static inline struct mr_stream_record recorded_token(struct recorded_run *run, char text[8])
+{
+    struct mr_stream_record tok = recorded_of(run, MR_FOLD_TOK);
+    snprintf(text, 8, " t%d", (int)run->seq);
+    run->ids[run->seq] = (int32_t)(100 + run->seq);
+    tok.seq = run->seq;
+    tok.ids = &run->ids[run->seq];
+    tok.n_ids = 1;
+    tok.text = mr_str_from(text);
+    tok.ctx = mr_fold_ctx(run->ctx, 0, tok.ids, 1);
+    return tok;
+}
+
+static inline void recorded_result(struct recorded *r, const struct recorded_run *run, const struct mr_stream_record *start, const struct mr_stream_record *end)
+{
+    struct mr_buf text = {0}, value = {0};
+    mr_buf_add_str(&text, mr_buf_view(&run->text));
+    mr_buf_add_str(&text, end->text);
+    struct mr_result_choice choice = {.ids = run->ids, .n = (int32_t)run->seq, .text = mr_buf_view(&text)};
+    if (end->n_finish)
+        choice.finish = end->finish[0];
+    struct mr_result result = {.job = run->job, .route = run->route, .partition = run->plan->partition, .src = run->src, .start = start, .terminal = end,
+                               .takeovers = run->starts, .choices = &choice, .n_choices = 1, .prompt_text = run->job->prompt};
+    CHECK(mr_result_encode(&result, MR_ENCODING_JSON, &value));
+    struct mr_record *record = recorded_add(r, run->route->results, 0, (int64_t)r->n, run->job->name, recorded_str(r, &value));
+    recorded_headers(r, record, end);
+    mr_buf_fini(&text);
+}
+
+static inline void recorded_dead(struct recorded *r, const struct recorded_run *run, struct mr_str value)
+{
+    struct mr_header *headers = mr_arena_array(&r->arena, 2, sizeof *headers);
+    struct mr_buf src = {0};
+    mr_buf_addf(&src, "%lld.%lld", (long long)run->src.offset, (long long)run->src.timestamp_ms);
+    headers[0] = (struct mr_header){MR_STR("mr-dead-job"), run->job->name};
+    headers[1] = (struct mr_header){MR_STR("mr-dead-src"), recorded_str(r, &src)};
+    struct mr_record *record = recorded_add(r, run->route->dead, 0, (int64_t)r->n, run->job->name, value);
+    record->headers = headers;
+    record->n_headers = 2;
+}
+
+static inline void recorded_end(struct recorded *r, struct recorded_run *run, const struct mr_stream_record *start)
+{
+    static const struct mr_str finish[] = {[MR_FOLD_DONE] = MR_STR("length"), [MR_FOLD_CANCELLED] = MR_STR("cancelled"), [MR_FOLD_EXPIRED] = MR_STR("expired"),
+                                           [MR_FOLD_MOVED] = MR_STR("")};
+    struct mr_stream_record end = recorded_of(run, run->plan->end);
+    end.n = run->seq;
+    end.ctx = run->ctx;
+    bool ran = end.kind == MR_FOLD_DONE || end.kind == MR_FOLD_CANCELLED || end.kind == MR_FOLD_EXPIRED;
+    if (ran) {
+        end.text = MR_STR(" end");
+        end.finish = &finish[end.kind];
+        end.n_finish = 1;
+        end.has_usage = true;
+        end.usage = (struct mr_usage){3, (int32_t)run->seq, 0};
+        end.timings = (struct mr_timings){1.5, 20.25, 3.125};
+    }
+    if (end.kind == MR_FOLD_FAILED || end.kind == MR_FOLD_EXPIRED) {
+        end.reason = end.kind == MR_FOLD_FAILED ? run->plan->reason : MR_REASON_DEADLINE_PASSED;
+        end.message = MR_STR("because");
+        end.field = MR_STR("prompt");
+    }
+    if (end.kind == MR_FOLD_DUPLICATE) {
+        end.first.topic = mr_str_from(run->route->jobs);
+        end.first.offset = 1;
+    }
+    recorded_stream(r, run->route->stream, run->plan->partition, &end);
+    if (ran || (end.kind == MR_FOLD_FAILED && end.reason != MR_REASON_ID_CONFLICT))
+        recorded_result(r, run, start, &end);
+    if (end.kind == MR_FOLD_FAILED)
+        recorded_dead(r, run, mr_str_from(run->plan->body));
+}
+
+/* The input record and everything that follows from it. */
+static inline void recorded_job(struct recorded *r, const struct recorded_plan *plan)
+{
+    struct recorded_run run = {.plan = plan, .route = &r->options->routes[plan->route], .src = {plan->offset, r->clock_ms}};
+    struct mr_record *input = recorded_add(r, run.route->jobs, plan->partition, plan->offset, (struct mr_str){0}, mr_str_from(plan->body));
+    struct mr_header *batch = mr_arena_array(&r->arena, 1, sizeof *batch);
+    if (plan->batch) {
+        *batch = (struct mr_header){MR_STR("batch-id"), mr_str_from(plan->batch)};
+        input->headers = batch;
+        input->n_headers = 1;
+    }
+    struct mr_job_source source = {.record = input, .route = run.route, .max_record_bytes = 1 << 20, .max_deadline_ms = INT64_C(1) << 40};
+    struct mr_refusal refusal;
+    struct mr_fold fold;
+    mr_job_decode(&source, &run.job, &refusal);
+    CHECK(run.job);
+    struct mr_str name = mr_arena_str(&r->arena, run.job->name);
+    input->key = name;
+    mr_fold_init(&fold, name.p, name.n);
+    run.ctx = fold.ctx;
+    struct mr_job *job = run.job;
+    job->name = name; /* records keep views of it */
+    struct mr_stream_record start = recorded_start(r, &run);
+    while (run.seq < plan->n_tokens) {
+        char text[8], late_text[8];
+        struct mr_stream_record late = recorded_token(&run, late_text);
+        if (run.seq && run.seq == plan->takeover_after) {
+            start = recorded_start(r, &run);
+            if (plan->zombie)
+                recorded_stream(r, run.route->stream, plan->partition, &late);
+        }
+        struct mr_stream_record tok = recorded_token(&run, text);
+        recorded_stream(r, run.route->stream, plan->partition, &tok);
+        mr_buf_add_str(&run.text, tok.text);
+        run.ctx = tok.ctx;
+        run.seq++;
+    }
+    if (plan->end != MR_FOLD_START)
+        recorded_end(r, &run, &start);
+    mr_buf_fini(&run.text);
+    mr_job_free(job);
+}
+
+#endif
