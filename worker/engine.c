@@ -14,7 +14,7 @@
  *   (each row's logits are the same bits, and everything else is invariant 1 of sequence.c).
  * 4 Event views point into sequences and buffers that stay until the next step: a slot's memory is freed at its start.
  *
- * Thread: the engine's. Rejected: a map from run to slot (cancel and drop are rare; a scan of the slots is microseconds). */
+ * Thread: the engine's. Rejected: a map from run to slot (cancel and drop are rare; a scan of 24-byte slots is microseconds). */
 #include "worker/engine.h"
 
 #include "base/buf.h"
@@ -29,7 +29,8 @@
 enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_ENDED, SLOT_CLOSING };
 
 struct engine_slot {
-    struct mr_sequence sequence;
+    struct mr_sequence *sequence; /* FREE: NULL */
+    uint64_t run;
     enum slot_state state;
     int32_t next; /* FREE: the next free one, -1 none */
 };
@@ -74,7 +75,8 @@ static enum mr_status engine_find_ends(struct mr_engine *e, const struct mr_toke
     e->end_ids = malloc((n + 1) * sizeof *e->end_ids);
     if (!e->end_ids)
         return MR_ERR_NOMEM;
-    e->context = (struct mr_sequence_context){.tokenizer = tokenizer, .end_ids = e->end_ids};
+    e->context = (struct mr_sequence_context){.tokenizer = tokenizer, .end_ids = e->end_ids,
+                                              .block_tokens = e->options.prefix_cache ? e->options.sched.block_tokens : 0};
     for (size_t id = 0; id < size; id++)
         if (mr_tokenizer_is_end(tokenizer, (int32_t)id))
             e->end_ids[e->context.n_end_ids++] = (int32_t)id;
@@ -134,13 +136,20 @@ enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr
     return MR_OK;
 }
 
+static void engine_free_sequence(struct engine_slot *slot)
+{
+    if (slot->sequence)
+        mr_sequence_close(slot->sequence);
+    free(slot->sequence);
+    slot->sequence = NULL;
+}
+
 void mr_engine_close(struct mr_engine *e)
 {
     if (!e)
         return;
     for (int32_t i = 0; e->slots && i < e->n_slots; i++)
-        if (e->slots[i].state != SLOT_FREE)
-            mr_sequence_close(&e->slots[i].sequence);
+        engine_free_sequence(&e->slots[i]);
     mr_sched_close(e->sched);
     mr_batch_close(&e->batch);
     mr_buf_fini(&e->text);
@@ -155,7 +164,7 @@ void mr_engine_close(struct mr_engine *e)
 
 static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const struct mr_engine_run *run, int64_t now_ns, struct mr_err *err)
 {
-    const struct mr_sequence *s = &e->slots[slot].sequence;
+    const struct mr_sequence *s = e->slots[slot].sequence;
     struct mr_sched_job job = {
         .id = (uint64_t)slot,
         .tenant = run->tenant,
@@ -165,6 +174,8 @@ static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const s
         .max_tokens = s->max_tokens,
         .arrival_ns = run->arrival_ns,
         .deadline_ns = run->deadline_ns,
+        .prefix = s->n_prefix ? s->prefix : NULL,
+        .n_prefix = s->n_prefix,
     };
     return mr_sched_submit(e->sched, &job, now_ns, err);
 }
@@ -179,13 +190,19 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
     int32_t slot = e->free_slot;
     if (slot < 0)
         return mr_err_set(err, MR_ERR_LIMIT, "%d runs are live, which is the limit", sched->max_jobs);
-    struct mr_sequence *s = &e->slots[slot].sequence;
+    struct mr_sequence *s = calloc(1, sizeof *s);
+    if (!s)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for a run");
     enum mr_status status = mr_sequence_open(s, run, &e->context, err);
-    if (status != MR_OK)
+    if (status != MR_OK) {
+        free(s);
         return status;
+    }
+    e->slots[slot].sequence = s;
+    e->slots[slot].run = run->run;
     bool over = s->finish != MR_FINISH_NONE && !s->prompt_scores; /* a prompt to score needs its steps all the same */
     if (!over && (status = engine_schedule(e, slot, run, now_ns, err)) != MR_OK) {
-        mr_sequence_close(s);
+        engine_free_sequence(&e->slots[slot]);
         return status;
     }
     e->free_slot = e->slots[slot].next;
@@ -198,7 +215,7 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
 static int32_t engine_find(const struct mr_engine *e, uint64_t run)
 {
     for (int32_t i = 0; i < e->n_slots; i++)
-        if ((e->slots[i].state == SLOT_LIVE || e->slots[i].state == SLOT_ENDED) && e->slots[i].sequence.run == run)
+        if ((e->slots[i].state == SLOT_LIVE || e->slots[i].state == SLOT_ENDED) && e->slots[i].run == run)
             return i;
     return -1;
 }
@@ -209,7 +226,7 @@ bool mr_engine_cancel(struct mr_engine *e, uint64_t run)
     if (slot < 0 || e->slots[slot].state == SLOT_ENDED)
         return slot >= 0;
     CHECK(mr_sched_cancel(e->sched, (uint64_t)slot));
-    e->slots[slot].sequence.finish = MR_FINISH_CANCELLED;
+    e->slots[slot].sequence->finish = MR_FINISH_CANCELLED;
     e->slots[slot].state = SLOT_ENDED;
     e->ended[e->n_ended++] = slot;
     return true;
@@ -254,7 +271,7 @@ static struct mr_engine_event *engine_event(struct mr_engine *e, enum mr_engine_
 
 static void engine_end(struct mr_engine *e, int32_t slot)
 {
-    struct mr_sequence *s = &e->slots[slot].sequence;
+    struct mr_sequence *s = e->slots[slot].sequence;
     struct mr_engine_event *event = engine_event(e, MR_ENGINE_END, s);
     size_t before = e->text.n;
     mr_stream_finish(&s->stream, &e->text);
@@ -303,7 +320,7 @@ static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan 
 {
     for (int32_t i = 0; i < plan->n_items; i++) {
         const struct mr_sched_item *item = &plan->items[i];
-        struct mr_sequence *s = &e->slots[item->id].sequence;
+        struct mr_sequence *s = e->slots[item->id].sequence;
         DCHECK(e->slots[item->id].state == SLOT_LIVE && item->start + item->n <= s->n_tokens);
         if (!s->planned) {
             s->planned = true;
@@ -334,7 +351,7 @@ static bool engine_fill_rows(struct mr_engine *e, const struct mr_sched_plan *pl
     *n_top = -1;
     for (int32_t i = 0; i < e->batch.batch.n_logits; i++) {
         const struct mr_batch_row *row = &e->batch.rows[i];
-        const struct mr_sequence *s = &e->slots[plan->items[row->source].id].sequence;
+        const struct mr_sequence *s = e->slots[plan->items[row->source].id].sequence;
         e->rows[i] = unused;
         if (row->samples)
             mr_sequence_row(s, &e->rows[i]);
@@ -350,7 +367,7 @@ static void engine_keep_rows(struct mr_engine *e, const struct mr_sched_plan *pl
 {
     for (int32_t i = 0; i < e->batch.batch.n_logits; i++) {
         const struct mr_batch_row *row = &e->batch.rows[i];
-        struct mr_sequence *s = &e->slots[plan->items[row->source].id].sequence;
+        struct mr_sequence *s = e->slots[plan->items[row->source].id].sequence;
         if (row->samples)
             e->chosen[row->source] = e->sampled[i];
         if (!row->scores)
@@ -388,7 +405,7 @@ static void engine_settle(struct mr_engine *e, const struct mr_sched_plan *plan,
 {
     for (int32_t i = 0; i < plan->n_items; i++) {
         int32_t slot = (int32_t)plan->items[i].id;
-        struct mr_sequence *s = &e->slots[slot].sequence;
+        struct mr_sequence *s = e->slots[slot].sequence;
         int32_t before = s->n_tokens;
         bool over = false;
         if (status != MR_OK) {
@@ -412,7 +429,7 @@ static void engine_begin(struct mr_engine *e)
 {
     for (int32_t i = 0; i < e->n_closing; i++) {
         struct engine_slot *slot = &e->slots[e->closing[i]];
-        mr_sequence_close(&slot->sequence);
+        engine_free_sequence(slot);
         slot->state = SLOT_FREE;
         slot->next = e->free_slot;
         e->free_slot = e->closing[i];
@@ -450,8 +467,8 @@ bool mr_engine_step(struct mr_engine *e, const struct mr_clock *clock, const str
     engine_begin(e);
     mr_sched_plan(e->sched, start_ns, &plan);
     for (int32_t i = 0; i < plan.n_expired; i++) {
-        e->slots[plan.expired[i]].sequence.finish = MR_FINISH_EXPIRED;
-        e->slots[plan.expired[i]].sequence.reason = MR_REASON_DEADLINE_PASSED;
+        e->slots[plan.expired[i]].sequence->finish = MR_FINISH_EXPIRED;
+        e->slots[plan.expired[i]].sequence->reason = MR_REASON_DEADLINE_PASSED;
         engine_end(e, (int32_t)plan.expired[i]);
     }
     if (plan.n_items > 0)

@@ -27,6 +27,7 @@ struct mr_engine_options {
     struct mr_forward_port forward;
     const struct mr_bundle *bundle; /* tokenizer for text and stops; borrowed */
     int32_t max_logits;             /* rows of logits one step may want */
+    bool prefix_cache;              /* jobs of one tenant and cache_scope share what equal beginnings have computed */
 };
 
 /* One run. The job is borrowed until its END event has been taken or drop has returned. */

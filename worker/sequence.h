@@ -28,6 +28,8 @@ struct mr_sequence {
     int32_t n_bias, n_bans;
     struct mr_sampled *prompt_scores; /* [n_prompt] entry 0 has id -1; or NULL: not asked for */
     int32_t n_scored;                 /* entries [1, n_scored) are filled; starts at 1 */
+    uint64_t *prefix;                 /* [n_prefix] names of the prompt's full blocks; none where blocks are not shared */
+    int32_t n_prefix;
     bool prompt_told, planned;        /* PROMPT event given; had a planned item */
     enum mr_finish finish;            /* NONE: goes on */
     enum mr_reason reason;            /* with FAILED */
@@ -41,6 +43,7 @@ struct mr_sequence_context {
     const struct mr_tokenizer *tokenizer;
     const int32_t *end_ids; /* [n_end_ids] */
     int32_t n_end_ids;
+    int32_t block_tokens;   /* of the cache, to name a prompt's blocks by; 0: prompts are not shared */
 };
 
 /* Takes the prompt and replays the accepted tokens; their text goes nowhere. finish may be set already: nothing is left to

@@ -43,6 +43,7 @@ enum mr_status mr_serving_open(const struct mr_options *options, struct mr_servi
         .forward = mr_bundle_forward(out->bundle),
         .bundle = out->bundle,
         .max_logits = (int32_t)options->engine.max_logits,
+        .prefix_cache = options->kv.prefix_cache,
     };
     for (int tier = 0; tier < MR_TIER_COUNT; tier++)
         out->engine_options.sched.tier[tier] = (struct mr_sched_tier_config){

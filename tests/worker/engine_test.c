@@ -28,14 +28,15 @@ struct outcome {
     double prompt_sum;
     enum mr_finish finish;
     enum mr_reason reason;
-    int32_t n_output;
+    int32_t n_output, n_cached;
 };
 
 struct setup {
     int32_t max_step_tokens, max_seqs, n_blocks, block_tokens, max_logits, max_jobs;
     unsigned preempt_seed; /* 0: never */
+    bool prefix_cache;
 };
-static const struct setup roomy = {256, 64, 2048, 16, 64, RUNS_MAX, 0};
+static const struct setup roomy = {256, 64, 2048, 16, 64, RUNS_MAX, 0, false};
 
 static uint64_t random_state;
 static uint32_t random_below(uint32_t n) { return (uint32_t)((mr_mix64(++random_state) >> 33) % n); }
@@ -101,6 +102,7 @@ static struct mr_engine *open_engine(const struct setup *setup, struct fake_forw
         .forward = fake_forward_port(f),
         .bundle = &bundle,
         .max_logits = setup->max_logits,
+        .prefix_cache = setup->prefix_cache,
     };
     struct mr_engine *e = NULL;
     struct mr_err err;
@@ -128,6 +130,7 @@ static void take_event(const struct mr_engine_event *event, struct outcome *o)
         o->finish = event->finish;
         o->reason = event->reason;
         o->n_output = event->n_output;
+        o->n_cached = event->n_cached;
         return;
     }
     for (int32_t i = 0; i < event->n_tokens; i++) {
@@ -192,9 +195,9 @@ static void run_alone(int n)
 TEST(company_chunks_and_preemption_change_nothing)
 {
     static const struct setup setups[] = {
-        {256, 64, 2048, 16, 64, RUNS_MAX, 0}, {1, 1, 2048, 16, 1, RUNS_MAX, 0},  {7, 5, 2048, 3, 2, RUNS_MAX, 0},
-        {64, 64, 60, 4, 64, RUNS_MAX, 0},     {33, 9, 40, 4, 3, RUNS_MAX, 0},    {64, 16, 2048, 16, 5, RUNS_MAX, 1},
-        {16, 8, 50, 5, 8, RUNS_MAX, 2},       {100, 64, 80, 2, 64, RUNS_MAX, 3},
+        {256, 64, 2048, 16, 64, RUNS_MAX, 0, false}, {1, 1, 2048, 16, 1, RUNS_MAX, 0, false},  {7, 5, 2048, 3, 2, RUNS_MAX, 0, false},
+        {64, 64, 60, 4, 64, RUNS_MAX, 0, false},     {33, 9, 40, 4, 3, RUNS_MAX, 0, false},    {64, 16, 2048, 16, 5, RUNS_MAX, 1, false},
+        {16, 8, 50, 5, 8, RUNS_MAX, 2, false},       {100, 64, 80, 2, 64, RUNS_MAX, 3, false},
     };
     run_alone(JOBS);
     int stops = 0, lengths = 0;
@@ -228,7 +231,7 @@ TEST(resumed_from_every_prefix)
             memcpy(resumed[k].accepted, whole->ids, (size_t)k * sizeof *whole->ids);
             resumed[k].n_accepted = k;
         }
-        struct setup setup = {64, 16, 400, 4, 8, RUNS_MAX, (unsigned)i + 1};
+        struct setup setup = {64, 16, 400, 4, 8, RUNS_MAX, (unsigned)i + 1, false};
         run_jobs(&setup, resumed, n, got);
         for (int k = 0; k < n; k++) {
             size_t before = k ? whole->text_after[k - 1] : 0;
@@ -241,6 +244,44 @@ TEST(resumed_from_every_prefix)
             EXPECT_EQ(got[k].prompts, whole->prompts);
         }
     }
+}
+
+/* Jobs with equal beginnings find each other's blocks, and nothing of what they say changes. */
+TEST(shared_beginnings)
+{
+    static const struct setup setups[] = {
+        {256, 64, 2048, 4, 64, RUNS_MAX, 0, true}, {7, 3, 2048, 5, 64, RUNS_MAX, 0, true},
+        {33, 9, 60, 4, 3, RUNS_MAX, 0, true},      {64, 16, 2048, 16, 5, RUNS_MAX, 1, true},
+        {16, 8, 80, 4, 8, RUNS_MAX, 2, true},
+    };
+    run_alone(JOBS);
+    for (int i = 0; i < JOBS; i++) { /* six beginnings, four jobs each, with ends of their own */
+        int32_t shared = 10 + 5 * (i % 6);
+        for (int32_t k = 0; k < shared; k++)
+            jobs[i].prompt[k] = (int32_t)(mr_mix64((uint64_t)(i % 6 * 100 + k)) % EOS);
+        jobs[i].job.n_prompt = jobs[i].job.n_prompt > shared ? jobs[i].job.n_prompt : shared;
+        jobs[i].job.prompt_ids = jobs[i].prompt;
+        jobs[i].job.tenant = MR_STR("one");
+        run_jobs(&roomy, &jobs[i], 1, &alone[i]);
+        EXPECT_EQ(alone[i].n_cached, 0);
+    }
+    for (size_t k = 0; k < sizeof setups / sizeof *setups; k++) {
+        int32_t cached = 0;
+        run_jobs(&setups[k], jobs, JOBS, got);
+        for (int i = 0; i < JOBS; i++) {
+            cached += got[i].n_cached;
+            EXPECT(got[i].n_cached < jobs[i].job.n_prompt && got[i].n_cached % setups[k].block_tokens == 0);
+            EXPECT(jobs[i].job.sampling.n_prompt_logprobs < 0 || got[i].n_cached == 0);
+            if (!same(&alone[i], &got[i]))
+                EXPECT(!"same as alone"), printf("  setup %zu job %d\n", k, i);
+        }
+        EXPECT(cached > 0 || setups[k].max_seqs == 64); /* all at once: nobody's blocks are full yet */
+    }
+    for (int i = 0; i < JOBS; i++) /* nothing is shared between tenants, or between scopes of one */
+        *(i % 2 ? &jobs[i].job.tenant : &jobs[i].job.cache_scope) = (struct mr_str){&"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i], 1};
+    run_jobs(&setups[1], jobs, JOBS, got);
+    for (int i = 0; i < JOBS; i++)
+        EXPECT_EQ(got[i].n_cached, 0);
 }
 
 static struct job plain(int32_t n_prompt, int32_t max_tokens)
@@ -336,7 +377,7 @@ TEST(prompt_scores_in_bounded_rows)
     EXPECT_EQ(wide.prompts, 1);
     EXPECT_EQ(wide.n_top, 49 * 5);
     for (int32_t rows = 1; rows < 9; rows++) {
-        struct setup setup = {64, 4, 2048, 16, rows, 8, rows > 4 ? (unsigned)rows : 0};
+        struct setup setup = {64, 4, 2048, 16, rows, 8, rows > 4 ? (unsigned)rows : 0, false};
         run_jobs(&setup, &j, 1, &narrow);
         EXPECT(same(&wide, &narrow));
     }
@@ -388,7 +429,7 @@ static enum mr_status rig_submit(struct rig *rig, uint64_t name, struct job *j, 
 
 TEST(cancel_and_drop)
 {
-    struct rig *rig = rig_open(&(struct setup){64, 2, 2048, 16, 64, 8, 0});
+    struct rig *rig = rig_open(&(struct setup){64, 2, 2048, 16, 64, 8, 0, false});
     struct job j[3];
     for (int i = 0; i < 3; i++) {
         j[i] = plain(4, 50);
@@ -418,7 +459,7 @@ TEST(cancel_and_drop)
 
 TEST(deadlines)
 {
-    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0});
+    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0, false});
     struct job j[3] = {plain(4, 50), plain(4, 50), plain(4, 3)};
     EXPECT_EQ(rig_submit(rig, 0, &j[0], 4500), MR_OK); /* runs, and is cut */
     EXPECT(rig_step(rig));
@@ -438,7 +479,7 @@ TEST(deadlines)
 
 TEST(device_failure_ends_the_step_runs_only)
 {
-    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0});
+    struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0, false});
     struct job j[2] = {plain(4, 5), plain(4, 5)};
     EXPECT_EQ(rig_submit(rig, 0, &j[0], 0), MR_OK);
     EXPECT_EQ(rig_submit(rig, 1, &j[1], 0), MR_OK);
@@ -457,7 +498,7 @@ TEST(device_failure_ends_the_step_runs_only)
 
 TEST(limits)
 {
-    struct rig *rig = rig_open(&(struct setup){64, 2, 8, 16, 64, 3, 0});
+    struct rig *rig = rig_open(&(struct setup){64, 2, 8, 16, 64, 3, 0, false});
     struct job j[4] = {plain(4, 5), plain(4, 5), plain(4, 5), plain(4, 5)}, fits = plain(50, 78), long_one = plain(50, 79);
     EXPECT_EQ(rig_submit(rig, 9, &long_one, 0), MR_ERR_INVALID); /* 129 tokens in 8 blocks of 16 */
     for (int i = 0; i < 3; i++)
@@ -479,7 +520,7 @@ TEST(steps_allocate_nothing)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     printf("skipped: the sanitizer owns malloc\n");
 #else
-    struct rig *rig = rig_open(&(struct setup){64, 16, 2048, 16, 64, 16, 0});
+    struct rig *rig = rig_open(&(struct setup){64, 16, 2048, 16, 64, 16, 0, false});
     struct job j[8];
     for (int i = 0; i < 8; i++) {
         make_job(&j[i], (unsigned)i + 30);
@@ -496,6 +537,6 @@ TEST(steps_allocate_nothing)
 #endif
 }
 
-TEST_MAIN(TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(ends),
+TEST_MAIN(TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
           TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_and_drop), TEST_CASE(deadlines),
           TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))

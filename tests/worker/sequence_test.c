@@ -8,7 +8,7 @@ static struct mr_sequence_context context_of(void)
     struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = 300, .bos = -1, .eos = 256, .eot = -1};
     if (!tokenizer)
         EXPECT_EQ(mr_tokenizer_open(&vocabulary, &tokenizer, NULL), MR_OK);
-    return (struct mr_sequence_context){tokenizer, ends, 1};
+    return (struct mr_sequence_context){tokenizer, ends, 1, 0};
 }
 
 static const int32_t prompt[] = {10, 11, 10};
@@ -99,5 +99,30 @@ TEST(accepted_tokens)
     EXPECT_EQ(mr_sequence_open(&s, &more, &context, NULL), MR_ERR_INVALID);
 }
 
+/* Names follow from tokens, position and who may share; a block that is not full has none. */
+TEST(names_of_blocks)
+{
+    struct mr_sequence_context context = context_of();
+    struct mr_job job[4];
+    struct mr_sequence s[4];
+    static const int32_t tokens[2][7] = {{1, 2, 1, 2, 5, 6, 7}, {1, 2, 1, 2, 5, 9, 7}};
+    context.block_tokens = 2;
+    for (int i = 0; i < 4; i++) {
+        job[i] = job_of(1);
+        job[i].prompt_ids = tokens[i == 1];
+        job[i].n_prompt = 7;
+        job[i].tenant = i == 2 ? MR_STR("b") : MR_STR("a");
+        job[i].sampling.n_prompt_logprobs = i == 3 ? 0 : -1;
+        struct mr_engine_run run = {.job = &job[i]};
+        REQUIRE(mr_sequence_open(&s[i], &run, &context, NULL) == MR_OK);
+        EXPECT_EQ(s[i].n_prefix, i == 3 ? 0 : 3); /* a prompt that is scored shares nothing */
+    }
+    EXPECT(s[0].prefix[0] == s[1].prefix[0] && s[0].prefix[1] == s[1].prefix[1] && s[0].prefix[2] != s[1].prefix[2]);
+    EXPECT(s[0].prefix[0] != s[0].prefix[1]); /* the same tokens in another place */
+    EXPECT(s[0].prefix[0] != s[2].prefix[0]);
+    for (int i = 0; i < 4; i++)
+        mr_sequence_close(&s[i]);
+}
+
 TEST_MAIN(TEST_CASE(history_counts_output_and_knows_the_prompt), TEST_CASE(bans_stand_behind_biases_until_min_tokens),
-          TEST_CASE(accepted_tokens))
+          TEST_CASE(accepted_tokens), TEST_CASE(names_of_blocks))
