@@ -51,7 +51,7 @@ struct mr_batch {
     int32_t block_table_stride;  /* int32 between two sequences' tables */
     const int32_t *ids;          /* [M] token ids */
     const int32_t *positions;    /* [M] absolute position in the sequence */
-    const int32_t *slots;        /* [M] KV slot this token writes: block * block_tokens + position % block_tokens */
+    const int32_t *slots;        /* [M] KV slot this token writes: block * block_tokens + position % block_tokens; -1: none (`warm`) */
     const int32_t *seq_start;    /* [S + 1] */
     const int32_t *seq_length;   /* [S] tokens in the cache once this step has written its own */
     const int32_t *block_table;  /* [S][block_table_stride] physical block of each logical block */
@@ -215,6 +215,12 @@ struct mr_ops {
     enum mr_status (*sample)(struct mr_device *device, const struct mr_sample_params *params);
     enum mr_status (*score)(struct mr_device *device, const struct mr_score_params *params);
     enum mr_status (*finish)(struct mr_device *device); /* the step is done; helpers sleep (CPU), results are on the host */
+
+    /* Both NULL where a device has nothing to record. end: the forward pass from begin to the logits has been issued. warm: before
+     * serving, calls run(self, rows) for each row count that the device wants to time, then record; run issues one forward pass
+     * over `rows` idle rows (each its own sequence of length 0, slots -1: nothing is read from or written to the cache). */
+    enum mr_status (*end)(struct mr_device *device);
+    enum mr_status (*warm)(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, struct mr_err *err);
 };
 
 const struct mr_ops *mr_ops_cpu(void);

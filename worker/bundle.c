@@ -186,6 +186,8 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
         status = tokenizer_open(bundle, err);
     if (!status)
         chat_open(bundle);
+    if (!status)
+        status = mr_model_warm(bundle->model, bundle->store, err);
     return status;
 }
 

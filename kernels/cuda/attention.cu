@@ -3,6 +3,8 @@
 
 enum mr_status cuda_attention(struct mr_device *device, const struct mr_attention_params *p)
 {
+    if (device->replaying)
+        return MR_OK;
     const struct mr_kv_view *kv = p->kv;
     if (p->n_heads % kv->n_kv_heads || kv->k_dtype != kv->v_dtype)
         return MR_ERR_UNSUPPORTED;
@@ -26,7 +28,7 @@ enum mr_status cuda_attention(struct mr_device *device, const struct mr_attentio
     args.qkv_stride = (p->n_heads + 2 * kv->n_kv_heads) * kv->head_dim;
     args.table_stride = device->options.max_blocks;
     enum mr_status status = MR_OK;
-    if (device->plan_decode_items > 0)
+    if (device->plan_decode_items > 0 || device->recording)
         status = attention_decode(device, args);
     if (status != MR_OK || device->plan_prefill_items == 0)
         return status;

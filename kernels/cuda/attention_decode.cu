@@ -230,7 +230,7 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
         ready = true;
     }
     decode_kernel<T, D><<<device->n_sm, 32 * WARPS, bytes, device->stream>>>(a);
-    if (device->longest > SPLIT_TOKENS)
+    if (device->longest > SPLIT_TOKENS || device->recording)
         merge_kernel<D><<<8 * device->n_sm, MERGE_THREADS, 0, device->stream>>>(a);
     return cuda_launched();
 }

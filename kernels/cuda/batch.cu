@@ -1,11 +1,12 @@
 /* The step's batch on its way to the device: packed into pinned memory, one copy, one small kernel that puts each part at its
- * fixed address. The packed form starts with a header of counts; it is as long as the step needs, not as the maximum. */
+ * fixed address. The packed form is as long as the step needs, not as the maximum. A step that will be replayed as a graph is
+ * padded to the graph's rows (graph.cu). */
 #include "kernels/cuda/attention_plan.cuh"
 #include "kernels/cuda/device.cuh"
 
 #include <string.h>
 
-enum { HEADER_INTS = 8, N_PARTS = 9 };
+enum { N_PARTS = 9 };
 
 struct parts {
     int32_t *to[N_PARTS];
@@ -41,7 +42,7 @@ enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err)
         size_t ints;
     } want[] = {{&b->ids, tokens},          {&b->positions, tokens},  {&b->slots, tokens},      {&b->token_seq, tokens},          {&b->seq_start, seqs + 1},
                 {&b->seq_length, seqs},     {&b->logit_rows, tokens}, {&b->work, PLAN_INTS_MAX}, {&b->block_table, seqs * blocks}};
-    device->staging_ints = HEADER_INTS;
+    device->staging_ints = 0;
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         enum mr_status status = part_alloc(want[i].to, want[i].ints, err);
         if (status)
@@ -63,56 +64,62 @@ void cuda_batch_close(struct mr_device *device)
     cudaFreeHost(device->staging);
 }
 
-static void pack(struct mr_device *device, parts *p, int part, int32_t *to, const int32_t *from, int32_t n, int32_t *at)
+/* Appends n ints, then padding up to `padded`. */
+static void pack(struct mr_device *device, parts *p, int part, int32_t *to, const int32_t *from, int32_t n, int32_t padded, int32_t padding)
 {
+    int32_t at = part ? p->from[part - 1] + p->n[part - 1] : 0;
     p->to[part] = to;
-    p->n[part] = n;
-    p->from[part] = *at;
+    p->n[part] = padded;
+    p->from[part] = at;
     if (n > 0)
-        memcpy(device->staging + *at, from, (size_t)n * sizeof *from);
-    *at += n;
+        memcpy(device->staging + at, from, (size_t)n * sizeof *from);
+    for (int32_t i = n; i < padded; i++)
+        device->staging[at + i] = padding;
+}
+
+static bool batch_fits(const struct mr_device *device, const struct mr_batch *batch)
+{
+    return batch->n_tokens >= 1 && batch->n_tokens <= device->options.max_tokens && batch->n_seqs >= 1 && batch->n_seqs <= device->options.max_seqs &&
+           batch->n_logits <= batch->n_tokens && batch->block_table_stride <= device->options.max_blocks;
 }
 
 enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch)
 {
     struct cuda_batch *b = &device->batch;
-    int32_t m = batch->n_tokens, s = batch->n_seqs, at = HEADER_INTS, width = 0;
-    if (m < 1 || m > device->options.max_tokens || s < 1 || s > device->options.max_seqs || batch->n_logits > m)
-        return MR_ERR_INVALID;
-    if (batch->block_table_stride > device->options.max_blocks)
+    if (!batch_fits(device, batch))
         return MR_ERR_LIMIT;
+    int32_t n = batch->n_tokens, s = batch->n_seqs, m = cuda_graphs_plan(device, batch), extra = m - n, width = batch->block_table_stride;
     device->n_tokens = m;
-    device->n_seqs = s;
-    device->n_logits = batch->n_logits;
+    device->n_seqs = s + extra;
+    device->n_logits = batch->n_logits + extra;
     device->longest = 0;
     for (int32_t i = 0; i < s; i++)
         device->longest = batch->seq_length[i] > device->longest ? batch->seq_length[i] : device->longest;
-    width = batch->block_table_stride;
 
     parts p;
-    pack(device, &p, 0, b->ids, batch->ids, m, &at);
-    pack(device, &p, 1, b->positions, batch->positions, m, &at);
-    pack(device, &p, 2, b->slots, batch->slots, m, &at);
-    int32_t *token_seq = device->staging + at;
-    p.to[3] = b->token_seq, p.n[3] = m, p.from[3] = at, at += m;
+    pack(device, &p, 0, b->ids, batch->ids, n, m, 0);
+    pack(device, &p, 1, b->positions, batch->positions, n, m, 0);
+    pack(device, &p, 2, b->slots, batch->slots, n, m, -1);
+    pack(device, &p, 3, b->token_seq, NULL, 0, m, 0);
     for (int32_t i = 0; i < s; i++)
         for (int32_t row = batch->seq_start[i]; row < batch->seq_start[i + 1]; row++)
-            token_seq[row] = i;
-    pack(device, &p, 4, b->seq_start, batch->seq_start, s + 1, &at);
-    pack(device, &p, 5, b->seq_length, batch->seq_length, s, &at);
-    pack(device, &p, 6, b->logit_rows, batch->logit_rows, batch->n_logits, &at);
-    p.to[7] = b->work, p.from[7] = at;
-    p.n[7] = attention_plan_make(batch, device->staging + at);
-    if (p.n[7] < 0)
+            device->staging[p.from[3] + row] = i;
+    pack(device, &p, 4, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
+    pack(device, &p, 5, b->seq_length, batch->seq_length, s, s + extra, 0);
+    pack(device, &p, 6, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
+    int32_t *plan = device->staging + p.from[6] + p.n[6], plan_ints = attention_plan_make(batch, plan);
+    if (plan_ints < 0)
         return MR_ERR_LIMIT;
-    device->plan_decode_items = device->staging[at];
-    device->plan_prefill_items = device->staging[at + 1];
-    at += p.n[7];
-    pack(device, &p, 8, b->block_table, batch->block_table, s * width, &at);
+    device->plan_decode_items = plan[0];
+    device->plan_prefill_items = plan[1];
+    pack(device, &p, 7, b->work, NULL, 0, 0, 0);
+    p.n[7] = plan_ints;
+    pack(device, &p, 8, b->block_table, batch->block_table, s * width, s * width, 0);
     p.table_width = width > 0 ? width : 1;
     p.table_stride = device->options.max_blocks;
-    if (cudaMemcpyAsync(device->staging_device, device->staging, (size_t)at * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
+    size_t bytes = (size_t)(p.from[8] + p.n[8]) * sizeof(int32_t);
+    if (cudaMemcpyAsync(device->staging_device, device->staging, bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
     unpack_kernel<<<dim3((m + 255) / 256 + 1, N_PARTS), 256, 0, device->stream>>>(device->staging_device, p);
-    return cuda_launched();
+    return cuda_launched() == MR_OK ? cuda_graphs_begin(device) : MR_ERR_IO;
 }

@@ -37,6 +37,10 @@ struct mr_device {
     struct cuda_gemm_cache *gemms;
     bool tuning;                        /* before serving: time the candidates of each new product */
 
+    struct cuda_graphs *graphs;         /* graph.cu */
+    bool replaying;                     /* this step is one recorded graph: its ops have nothing to do */
+    bool recording;                     /* this step's ops are being captured: launches must not depend on its batch */
+
     struct cuda_batch batch;
     int32_t n_tokens, n_seqs, n_logits; /* of the step in flight */
     int32_t longest;                    /* largest seq_length of the step */
@@ -80,6 +84,15 @@ size_t cuda_weight_bytes(const struct mr_weight *weight);
 enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err);
 void cuda_batch_close(struct mr_device *device);
 enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch);
+
+/* Decode steps as recorded graphs, one a bucket of rows. */
+enum mr_status cuda_graphs_open(struct mr_device *device, struct mr_err *err);
+void cuda_graphs_close(struct mr_device *device);
+/* Called by begin once the batch is known: rows to pad it to when a graph will be replayed or recorded, else n_tokens. */
+int32_t cuda_graphs_plan(struct mr_device *device, const struct mr_batch *batch);
+enum mr_status cuda_graphs_begin(struct mr_device *device); /* the batch is on its way: capture starts here, if it does */
+enum mr_status cuda_graphs_end(struct mr_device *device);
+enum mr_status cuda_graphs_warm(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, struct mr_err *err);
 
 enum mr_status cuda_gemm_open(struct mr_device *device, struct mr_err *err);
 void cuda_gemm_close(struct mr_device *device);

@@ -11,6 +11,8 @@ static __global__ void gather_kernel(const bf16 *in, const int32_t *rows, bf16 *
 
 enum mr_status cuda_gather(struct mr_device *device, const struct mr_gather_params *params)
 {
+    if (device->replaying)
+        return MR_OK;
     if (params->n % 8)
         return MR_ERR_UNSUPPORTED;
     if (device->n_logits > 0)

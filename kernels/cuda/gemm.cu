@@ -12,8 +12,9 @@ enum { CACHE_MAX = 4096, CANDIDATES = 8, WORKSPACE_BYTES = 64 << 20 };
 
 struct gemm_choice {
     int64_t n, k;
-    int32_t rows;
+    int32_t rows;            /* the row count it was chosen at: see rows_key */
     bool out_f32, bias;
+    bool gemv;               /* gemv.cu was faster */
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
@@ -23,6 +24,13 @@ struct cuda_gemm_cache {
     int n;
     struct gemm_choice choice[CACHE_MAX];
 };
+
+/* Row counts that share a choice: ragged prefill steps must not ask the library again for every new size. */
+static int32_t rows_key(int32_t rows)
+{
+    int32_t step = rows <= 4 ? 1 : rows <= 64 ? 8 : rows <= 512 ? 32 : 256;
+    return (rows + step - 1) / step * step;
+}
 
 enum mr_status cuda_gemm_open(struct mr_device *device, struct mr_err *err)
 {
@@ -87,37 +95,47 @@ static int candidates(struct mr_device *device, const struct gemm_choice *c, cub
 static bool run(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, const struct mr_matmul_params *p)
 {
     const float one = 1, zero = 0;
+    const uint64_t rows = (uint64_t)p->rows;
+    cublasLtMatrixLayoutSetAttribute(c->b, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
+    cublasLtMatrixLayoutSetAttribute(c->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     if (c->bias)
         cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
     return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, p->in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm, device->lt_workspace,
                           device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-/* The fastest of the library's candidates, the median-free way: each is run twice and the second run is timed. */
-static int fastest(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n,
-                   const struct mr_matmul_params *p)
+/* Milliseconds of REPEATS runs after one untimed; algorithm NULL: gemv. Negative: it does not run. */
+static float timed(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, const struct mr_matmul_params *p)
 {
+    enum { REPEATS = 4 };
+    float ms = 0;
     cudaEvent_t start, stop;
-    float best_ms = 0;
-    int best = 0;
     cudaEventCreate(&start);
     cudaEventCreate(&stop);
-    for (int i = 0; i < n; i++) {
-        float ms = 0;
-        if (!run(device, c, &results[i].algo, p))
-            continue;
-        cudaEventRecord(start, device->stream);
-        for (int repeat = 0; repeat < 3; repeat++)
-            run(device, c, &results[i].algo, p);
-        cudaEventRecord(stop, device->stream);
-        cudaEventSynchronize(stop);
-        cudaEventElapsedTime(&ms, start, stop);
-        if (best_ms == 0 || ms < best_ms)
-            best_ms = ms, best = i;
+    bool ok = true;
+    for (int i = 0; i <= REPEATS && ok; i++) {
+        if (i == 1)
+            cudaEventRecord(start, device->stream);
+        ok = algorithm ? run(device, c, algorithm, p) : cuda_gemv(device, p) == MR_OK;
     }
+    cudaEventRecord(stop, device->stream);
+    ok = ok && cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&ms, start, stop) == cudaSuccess;
     cudaEventDestroy(start);
     cudaEventDestroy(stop);
-    return best;
+    return ok ? ms : -1;
+}
+
+/* Sets the fastest of the library's candidates and of gemv. */
+static void tune(struct mr_device *device, struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n, const struct mr_matmul_params *p)
+{
+    float best = -1;
+    for (int i = 0; i < n; i++) {
+        float ms = timed(device, c, &results[i].algo, p);
+        if (ms >= 0 && (best < 0 || ms < best))
+            best = ms, c->algorithm = results[i].algo;
+    }
+    float ms = timed(device, c, NULL, p);
+    c->gemv = ms >= 0 && (best < 0 || ms < best);
 }
 
 static struct gemm_choice *choose(struct mr_device *device, const struct mr_matmul_params *p)
@@ -125,7 +143,7 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     struct cuda_gemm_cache *cache = device->gemms;
     for (int i = 0; i < cache->n; i++) {
         struct gemm_choice *c = &cache->choice[i];
-        if (c->rows == p->rows && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 && c->bias == (p->bias != NULL))
+        if (c->rows == rows_key(p->rows) && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 && c->bias == (p->bias != NULL))
             return c;
     }
     if (cache->n == CACHE_MAX) { /* ragged prefill sizes: forget, the heuristic is cheap */
@@ -135,25 +153,31 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     }
     struct gemm_choice *c = &cache->choice[cache->n];
     memset(c, 0, sizeof *c);
-    c->n = p->weight->rows, c->k = p->weight->k, c->rows = p->rows, c->out_f32 = p->out_f32, c->bias = p->bias != NULL;
+    c->n = p->weight->rows, c->k = p->weight->k, c->rows = rows_key(p->rows), c->out_f32 = p->out_f32, c->bias = p->bias != NULL;
     cublasLtMatmulHeuristicResult_t results[CANDIDATES];
     int n = describe(c) ? candidates(device, c, results, device->tuning ? CANDIDATES : 1) : 0;
     if (n == 0) {
         choice_close(c);
         return NULL;
     }
-    c->algorithm = results[device->tuning ? fastest(device, c, results, n, p) : 0].algo;
+    c->algorithm = results[0].algo;
+    c->gemv = p->rows == 1;
+    if (device->tuning)
+        tune(device, c, results, n, p);
     cache->n++;
     return c;
 }
 
 enum mr_status cuda_matmul(struct mr_device *device, const struct mr_matmul_params *p)
 {
+    if (device->replaying)
+        return MR_OK;
     if (p->rows == 0)
         return MR_OK;
-    enum mr_status status = cuda_gemv(device, p);
-    if (status != MR_ERR_UNSUPPORTED)
-        return status;
     struct gemm_choice *c = choose(device, p);
-    return !c ? MR_ERR_UNSUPPORTED : run(device, c, &c->algorithm, p) ? MR_OK : MR_ERR_IO;
+    if (!c)
+        return MR_ERR_UNSUPPORTED;
+    if (c->gemv && cuda_gemv(device, p) == MR_OK)
+        return MR_OK;
+    return run(device, c, &c->algorithm, p) ? MR_OK : MR_ERR_IO;
 }

@@ -22,6 +22,8 @@ static enum mr_status device_prepare(struct mr_device *device, struct mr_err *er
     enum mr_status status = cuda_batch_open(device, err);
     if (status == MR_OK)
         status = cuda_gemm_open(device, err);
+    if (status == MR_OK)
+        status = cuda_graphs_open(device, err);
     return status == MR_OK ? cuda_sample_open(device, err) : status;
 }
 
@@ -31,6 +33,7 @@ static void device_close(struct mr_device *device)
         return;
     cudaStreamSynchronize(device->stream);
     cuda_sample_close(device);
+    cuda_graphs_close(device);
     cuda_gemm_close(device);
     cuda_batch_close(device);
     free(device->maps);
@@ -86,7 +89,7 @@ static float *device_upload_f32(struct mr_device *device, const float *host, siz
 static const struct mr_ops ops = {
     "cuda",      MR_BF16,          device_open,       device_close, device_path,  device_alloc, device_release, device_upload_f32, cuda_weight_open,
     cuda_weight_close, cuda_weight_bytes, cuda_begin,  cuda_embed,   cuda_norm,    cuda_matmul,  cuda_qkv,       cuda_attention,    cuda_glu,
-    cuda_gather, cuda_sample,      cuda_score,        cuda_sample_finish,
+    cuda_gather, cuda_sample,      cuda_score,        cuda_sample_finish, cuda_graphs_end, cuda_graphs_warm,
 };
 
 const struct mr_ops *mr_ops_cuda(struct mr_err *err)

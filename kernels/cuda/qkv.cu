@@ -88,7 +88,7 @@ static __global__ void __launch_bounds__(32 * WARPS) qkv_kernel(qkv_args a)
         if (is_q) {
             for (int i = lane; i < d; i += 32)
                 row[head * d + i] = __float2bfloat16_rn(x[i]);
-        } else {
+        } else if (slot >= 0) {
             int kv_head = is_v ? head - n_q - n_kv : head - n_q;
             KV *to = (KV *)(is_v ? a.kv.v : a.kv.k) + block * a.kv.block_stride + kv_head * a.kv.head_stride + in_block * a.kv.token_stride;
             for (int i = lane; i < d; i += 32)
@@ -100,6 +100,8 @@ static __global__ void __launch_bounds__(32 * WARPS) qkv_kernel(qkv_args a)
 
 enum mr_status cuda_qkv(struct mr_device *device, const struct mr_qkv_params *params)
 {
+    if (device->replaying)
+        return MR_OK;
     const struct mr_kv_view *kv = params->kv;
     if (kv->head_dim > HEAD_DIM_MAX || kv->k_dtype != kv->v_dtype || params->rope_dim > kv->head_dim)
         return MR_ERR_UNSUPPORTED;

@@ -110,11 +110,14 @@ enum mr_status mr_forward_step(struct mr_forward *f, struct mr_kv_store *store, 
     const struct mr_ops *ops = f->weights->ops;
     enum mr_status status = ops->begin(f->weights->device, batch);
     if (!status)
-        status = ops->embed(f->weights->device, &(struct mr_embed_params){.table = f->weights->embed, .out = f->residual, .scale = f->shape->embed_scale});
+        status = ops->embed(f->weights->device, &(struct mr_embed_params){
+            .table = f->weights->embed, .out = f->residual, .scale = f->shape->embed_scale});
     for (int32_t l = 0; l < f->shape->n_layers && !status; l++) {
         status = attention_block(f, l, &store->layers[l], l ? f->delta : NULL, batch->n_tokens);
         if (!status)
             status = ffn_block(f, l, batch->n_tokens);
     }
-    return status ? status : head_block(f, batch);
+    if (!status)
+        status = head_block(f, batch);
+    return !status && ops->end ? ops->end(f->weights->device) : status;
 }

@@ -1,3 +1,8 @@
+/* Owns what a model is made of: its source (a mapped file or made-up tensors), the weights on the device, the forward pass's memory.
+ * Invariants:
+ * 1. The source outlives the weights, which may use its tensors in place; both outlive the forward pass.
+ * 2. Whatever was opened before a failure is closed by mr_model_close, which takes a model at any stage.
+ * Thread: opened by one; forward and warm belong to the engine's. */
 #include "worker/model/model.h"
 
 #include "worker/model/format_gguf.h"
@@ -119,6 +124,44 @@ const char *mr_model_digest(const struct mr_model *model) { return model->digest
 size_t mr_model_weight_bytes(const struct mr_model *model) { return model->weights->stored_bytes; }
 size_t mr_model_device_bytes(const struct mr_model *model) { return model->weights->device_bytes + model->forward.bytes; }
 const struct mr_gguf *mr_model_file(const struct mr_model *model) { return model->gguf; }
+
+struct idle {
+    struct mr_model *model;
+    struct mr_kv_store *store;
+    int32_t *zeros, *slots, *starts; /* [max_tokens], [max_tokens] of -1, [max_tokens + 1] counting up */
+};
+
+/* A forward pass over idle rows: each its own sequence of length 0 that writes no slot. */
+static enum mr_status idle_run(void *self, int32_t rows)
+{
+    const struct idle *idle = self;
+    int32_t n_logits = rows < idle->model->forward.max_logits ? rows : idle->model->forward.max_logits;
+    struct mr_batch batch = {
+        .n_tokens = rows, .n_seqs = rows, .n_logits = n_logits, .block_table_stride = 1, .ids = idle->zeros, .positions = idle->zeros,
+        .slots = idle->slots, .seq_start = idle->starts, .seq_length = idle->zeros, .block_table = idle->zeros, .logit_rows = idle->starts};
+    return rows > idle->model->forward.max_tokens ? MR_OK : mr_forward_step(&idle->model->forward, idle->store, &batch);
+}
+
+enum mr_status mr_model_warm(struct mr_model *model, struct mr_kv_store *store, struct mr_err *err)
+{
+    const struct mr_ops *ops = model->weights->ops;
+    if (!ops->warm)
+        return MR_OK;
+    size_t n = (size_t)model->forward.max_tokens;
+    struct idle idle = {model, store, calloc(n, sizeof(int32_t)), calloc(n, sizeof(int32_t)), calloc(n + 1, sizeof(int32_t))};
+    enum mr_status status = idle.zeros && idle.slots && idle.starts ? MR_OK : mr_err_set(err, MR_ERR_NOMEM, "no memory for idle steps of %zu rows", n);
+    for (size_t i = 0; !status && i <= n; i++) {
+        idle.starts[i] = (int32_t)i;
+        if (i < n)
+            idle.slots[i] = -1;
+    }
+    if (!status)
+        status = ops->warm(model->weights->device, idle_run, &idle, err);
+    free(idle.zeros);
+    free(idle.slots);
+    free(idle.starts);
+    return status;
+}
 
 enum mr_status mr_model_forward(struct mr_model *model, struct mr_kv_store *store, const struct mr_batch *batch)
 {

@@ -52,6 +52,9 @@ size_t mr_model_weight_bytes(const struct mr_model *model); /* of all tensors, a
 size_t mr_model_device_bytes(const struct mr_model *model); /* what the device holds beyond them: repacked weights, activations */
 const struct mr_gguf *mr_model_file(const struct mr_model *model); /* its metadata; NULL: synthetic */
 
+/* Lets the device time and record what it will run, before serving: idle forward passes over the store's layers. */
+enum mr_status mr_model_warm(struct mr_model *model, struct mr_kv_store *store, struct mr_err *err);
+
 /* One step: ops->begin, then batch through every layer; writes K and V to the store, and leaves logits of batch->logit_rows, in order, at
  * mr_model_logits ([R][vocabulary] f32, device memory) for ops->sample / ops->score. The caller calls ops->finish.
  * MR_ERR_LIMIT: more tokens, sequences or logits than at open; MR_ERR_INVALID: an id outside the vocabulary. */
