@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "worker/heartbeat.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,6 +206,8 @@ static void heartbeat(struct mr_worker *worker, int64_t now_ns, const struct mr_
                                      .field = {MR_STR("live"), MR_STR("waiting"), MR_STR("partitions"), MR_STR("model"), MR_STR("build"), MR_STR("state")},
                                      .value = {mr_str_from(live), mr_str_from(waiting), mr_str_from(partitions), mr_str_from(worker->serving.bundle->name),
                                                mr_str_from(worker->build), mr_str_from(stats->draining ? "draining" : stats->ready ? "ready" : "starting")}};
+    struct mr_heartbeat beat;
+    mr_heartbeat_add(&beat, &worker->metrics, &update);
     put_state(worker, &update);
 }
 
