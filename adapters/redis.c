@@ -481,19 +481,27 @@ static void add_pattern(struct mr_buf *pattern, struct mr_str prefix)
     mr_buf_add_char(pattern, '*');
 }
 
-/* One SCAN; false: err is set. The cursor is "0" again when the walk has ended. */
-static bool scan(redisContext **context, struct mr_str pattern, char cursor[32], struct mr_arena *arena, struct mr_str *keys, size_t *n,
-                 struct mr_err *err)
+/* A walk over the keys. */
+struct walk {
+    struct mr_str pattern;
+    char cursor[32];     /* "0" again when it has ended */
+    struct mr_arena *arena;
+    struct mr_str *keys; /* [n] of MR_REDIS_KEYS_MAX */
+    size_t n;
+};
+
+/* One SCAN; false: err is set. */
+static bool scan(redisContext **context, struct walk *walk, struct mr_err *err)
 {
-    const char *argv[] = {"SCAN", cursor, "MATCH", pattern.p, "COUNT", "1000"};
-    size_t bytes[] = {4, strlen(cursor), 5, pattern.n, 5, 4};
+    const char *argv[] = {"SCAN", walk->cursor, "MATCH", walk->pattern.p, "COUNT", "1000"};
+    size_t bytes[] = {4, strlen(walk->cursor), 5, walk->pattern.n, 5, 4};
     redisReply *reply = command(context, 6, argv, bytes, err);
     bool ok = reply && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2;
     if (ok) {
         const redisReply *found = reply->element[1];
-        snprintf(cursor, 32, "%s", reply->element[0]->str);
-        for (size_t i = 0; i < found->elements && *n < MR_REDIS_KEYS_MAX; i++)
-            keys[(*n)++] = mr_arena_str(arena, (struct mr_str){found->element[i]->str + 3, found->element[i]->len - 3});
+        snprintf(walk->cursor, sizeof walk->cursor, "%s", reply->element[0]->str);
+        for (size_t i = 0; i < found->elements && walk->n < MR_REDIS_KEYS_MAX; i++)
+            walk->keys[walk->n++] = mr_arena_str(walk->arena, (struct mr_str){found->element[i]->str + 3, found->element[i]->len - 3});
     }
     freeReplyObject(reply);
     return ok;
@@ -502,23 +510,24 @@ static bool scan(redisContext **context, struct mr_str pattern, char cursor[32],
 enum mr_status mr_redis_keys(const struct mr_redis_options *options, struct mr_str prefix, struct mr_arena *arena, struct mr_str **keys,
                              size_t *n_keys, struct mr_err *err)
 {
-    char cursor[32] = "0";
     struct mr_err own;
     struct mr_buf pattern = {0};
     sigset_t before;
     err = err ? err : &own;
-    *n_keys = 0;
-    *keys = mr_arena_array(arena, MR_REDIS_KEYS_MAX, sizeof **keys);
-    if (!*keys)
+    struct walk walk = {.cursor = "0", .arena = arena, .keys = mr_arena_array(arena, MR_REDIS_KEYS_MAX, sizeof **keys)};
+    if (!walk.keys)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for keys");
     redisContext *context = reader_open(options, &before, err);
     if (!context)
         return err->code;
     add_pattern(&pattern, prefix);
+    walk.pattern = mr_buf_view(&pattern);
     bool ok;
     do
-        ok = scan(&context, mr_buf_view(&pattern), cursor, arena, *keys, n_keys, err);
-    while (ok && strcmp(cursor, "0") != 0 && *n_keys < MR_REDIS_KEYS_MAX);
+        ok = scan(&context, &walk, err);
+    while (ok && strcmp(walk.cursor, "0") != 0 && walk.n < MR_REDIS_KEYS_MAX);
+    *keys = walk.keys;
+    *n_keys = walk.n;
     mr_buf_fini(&pattern);
     reader_close(context, &before);
     return ok ? MR_OK : err->code;

@@ -207,7 +207,7 @@ class Verdict:
         with open(path, "w") as file:
             for _, name, body in t.jobs:
                 file.write(json.dumps(dict(body, id=name)) + "\n")
-        out = subprocess.run([t.bin, "run", "--model", t.model, "--model-name", "m", "--max-seqs", "1", path], stdout=subprocess.PIPE,
+        out = subprocess.run([t.bin, "run", "--model", t.model, "--model-name", "m", "--max-seqs", "1", "--threads", "1", path], stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL).stdout.decode()
         alone = {r["id"]: r["choices"][0] for r in map(json.loads, out.splitlines()) if "choices" in r}
         different, compared = [], 0
@@ -276,7 +276,7 @@ def send_jobs(test, rng, first, n):
 def check_states(test, verdict):
     host, port = test.redis.rsplit(":", 1)
     names = [run[4] for run in verdict.runs.values() if run[0].closed == "done" and run[4] in test.expected][:20]
-    states = [subprocess.run(["redis-cli", "-h", host, "-p", port, "hget", "mr:" + name, "state"], stdout=subprocess.PIPE).stdout.decode().strip()
+    states = [subprocess.run(["redis-cli", "-h", host, "-p", port, "hget", "mr:{%s}" % name, "state"], stdout=subprocess.PIPE).stdout.decode().strip()
               for name in names]
     check(names and set(states) == {"done"}, "Redis says so too, for %d jobs (%s)" % (len(names), set(states)))
 
