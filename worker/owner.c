@@ -458,6 +458,10 @@ static void slow_tick(struct mr_owner *owner)
     owner->alone_wanted = false;
     for (int32_t i = 0; i < owner->n_slots; i++)
         owner->alone_wanted |= owner->slots[i].run && owner->slots[i].run->state == MR_RUN_READY && owner_run_suspect(owner, owner->slots[i].run);
+    for (int32_t i = 0; i < owner->n_slots; i++) {
+        if (owner->slots[i].run)
+            owner_run_hold(owner, owner->slots[i].run);
+    }
     for (int32_t i = 0; i < owner->n_controls; i++) {
         struct owner_control *control = &owner->control[i];
         if (control->look_again_ns && owner->now_ns >= control->look_again_ns) {

@@ -141,7 +141,7 @@ static void append_tokens(struct mr_owner *owner, struct mr_run *run, const stru
     mr_buf_fini(&text);
 }
 
-/* The tier's rhythm; a run under suspicion shows its progress at once; a job that did not ask for a stream is batched at least as the standard tier is. */
+/* The tier's rhythm; a run that was taken over without progress shows some at once; a job that did not ask for a stream is batched at least as the standard tier is. */
 static bool tokens_due(const struct mr_owner *owner, const struct mr_run *run, const struct mr_chunk *first)
 {
     struct mr_owner_tier tier = owner->config.tier[run->job->tier];
@@ -151,7 +151,7 @@ static bool tokens_due(const struct mr_owner *owner, const struct mr_run *run, c
     int64_t n = 0;
     for (const struct mr_chunk *chunk = first; chunk && n < tier.batch_tokens; chunk = chunk->next)
         n += chunk->n_ids;
-    return run->alone || n >= tier.batch_tokens || owner->now_ns - first->made_ns >= tier.batch_ns;
+    return run->alone || run->n_history > 1 || n >= tier.batch_tokens || owner->now_ns - first->made_ns >= tier.batch_ns;
 }
 
 void owner_publish_tokens(struct mr_owner *owner, struct mr_run *run, bool all)

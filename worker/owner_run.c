@@ -59,10 +59,23 @@ static void close_run(struct mr_owner *owner, struct mr_run *run)
         finish(owner, run);
 }
 
-/* Puts the engine to work behind the accepted tokens, unless it already is. */
+/* A suspect runs, or waits to: everything else keeps out of the engine until it has shown a token. */
+void owner_run_hold(struct mr_owner *owner, struct mr_run *run)
+{
+    if (run != owner->alone && (owner->alone || owner->alone_wanted))
+        drop(owner, run);
+}
+
+/* Puts the engine to work behind the accepted tokens, unless it already is, or must not, or records on their way say that it
+ * would begin too early. */
 static void engine_sync(struct mr_owner *owner, struct mr_run *run)
 {
+    owner_run_hold(owner, run);
     if (decided(run) || run->engine == MR_RUN_ENGINE_DROPPING)
+        return;
+    if (run != owner->alone && (owner->alone || owner->alone_wanted))
+        return;
+    if (run->state == MR_RUN_RUNNING && run->engine == MR_RUN_ENGINE_NONE && !run->ended && run->sent_seq != run->fold.seq)
         return;
     if (mr_run_align(run) && (run->engine == MR_RUN_ENGINE_LIVE || run->ended))
         return;

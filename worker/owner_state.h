@@ -94,6 +94,7 @@ void owner_run_delivered(struct mr_owner *owner, struct mr_run *run, int tag_kin
 void owner_run_cancel(struct mr_owner *owner, struct mr_run *run);
 void owner_run_tick(struct mr_owner *owner, struct mr_run *run);
 bool owner_run_suspect(const struct mr_owner *owner, const struct mr_run *run); /* its next START must be alone */
+void owner_run_hold(struct mr_owner *owner, struct mr_run *run);      /* out of the engine, if a suspect needs it */
 void owner_run_yield(struct mr_owner *owner, struct mr_run *run);
 void owner_run_discard(struct mr_owner *owner, struct mr_run *run);   /* forgets it, unfinished or finished elsewhere */
 

@@ -8,8 +8,9 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
-enum { WORKER_FAULTS_MAX = 64 };
+enum { WORKER_FAULTS_MAX = 64, WORKER_TOPIC_TRIES = 15 };
 
 static struct mr_worker *volatile signalled; /* for the handler only */
 
@@ -35,6 +36,10 @@ static bool judge_topic(struct mr_cli *cli, const struct mr_options *options, co
     struct mr_err err;
     snprintf(is.name, sizeof is.name, "%s", need->topic.name);
     enum mr_status status = cli->outside->topic_describe(options, &is, &err);
+    for (int i = 0; i < WORKER_TOPIC_TRIES && status == MR_ERR_NOT_FOUND; i++) { /* made a moment ago: brokers learn of it one by one */
+        nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+        status = cli->outside->topic_describe(options, &is, &err);
+    }
     *partitions = status == MR_OK ? is.partitions : -1;
     if (status == MR_OK) {
         mr_topic_judge(options, need, &is, dev, faults, WORKER_FAULTS_MAX, n);
