@@ -24,9 +24,8 @@ enum {
     LEVEL_PREEMPTED = 10,
     GUARD_PICKS = 16,          /* every so many picks of a class goes by age; a blocked head is overtaken as often at most */
     FLOWS_LOOKED_AT = 64,      /* tenants compared for one pick */
-    REFRESHES_PER_PICK = 4,    /* tenants whose best job is looked for anew, because the cache has moved on */
-    REFRESH_STEPS = 16,        /* a match is looked for again after so many */
-    MATCHES_PER_LOOK = 8,      /* jobs of a flow whose match one look refreshes */
+    REFRESHES_PER_PICK = 2,    /* tenants whose best job is looked for anew, because the cache has moved on */
+    REFRESH_STEPS = 4,         /* not sooner than so many steps after the last look */
     TRIES_PER_STEP = 4,        /* heads of a class that may fail to fit before the class gives up the step */
     FEASIBILITY_JOBS = 256,    /* jobs of a class, in deadline order, that one step's test looks at */
     LATE_VICTIM_TOKENS = 32,   /* a sequence this near its end, or so fresh after a resume, is no victim */
@@ -52,10 +51,10 @@ struct job {
     int32_t predicted;         /* output length foreseen */
     int32_t match;             /* blocks of prefix found in the cache when last looked */
     int16_t preemptions;
+    int16_t alike;             /* visible jobs of its flow that begin like it, when last counted */
     bool reserved;             /* resident: holds the blocks of its whole max_tokens */
     int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
     uint64_t preempted_step;   /* not admitted again in the step that preempted it */
-    uint64_t match_step;       /* when match was last looked for */
     int32_t since_resume;      /* tokens generated since the last admission */
     int32_t place;             /* resident decode: index in its class's decodes */
     int32_t slot;              /* resident: index of its block table storage */
@@ -79,7 +78,8 @@ struct job {
 /* One tenant in one class. */
 struct flow {
     int32_t head[LEVELS], tail[LEVELS];
-    int32_t n_waiting, n_resident, held_blocks;
+    int32_t n_waiting, n_resident;
+    int32_t held_blocks;       /* of its residents, those found in the cache left out: common blocks count once */
     int64_t counter;           /* weighted service, FAIR_SCALE units */
     int64_t pending;           /* service units admitted and not yet computed */
     int64_t charged;           /* service units, this worker's */

@@ -6,8 +6,8 @@
  * 2. The heap of a class holds its backlogged flows that their contract allows, by counter + pending.
  * 3. A flow that becomes backlogged is lifted to the class's virtual time, the highest least counter ever seen: idling earns
  *    nothing, also when all idled.
- * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Every 16th pick
- *    goes to the least counter's oldest job, and every 16th of a flow to its oldest: nobody is bypassed for ever.
+ * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Every 16th pick of a
+ *    class goes to the least counter, and of a flow to its oldest job: nobody is bypassed for ever.
  * A pick costs O(64): at most FLOWS_LOOKED_AT flows with a remembered best job each, of which at most REFRESHES_PER_PICK are
  * looked for anew among their first `visible` jobs. Rejected: refunds; deficit round robin, whose bound is a round. */
 #include "scheduler/core.h"
@@ -121,7 +121,8 @@ static int64_t end_of(const struct job *job)
     return job->in.deadline_ns ? job->in.deadline_ns : NEVER;
 }
 
-/* Inside one tenant: priority first, then the longest match, the earlier deadline, the smaller remainder, arrival. */
+/* Inside one tenant: priority first, then the longest match, the earlier deadline, the beginning that most of the visible jobs
+ * share, the smaller remainder, arrival. */
 static bool better(const struct mr_sched *s, const struct job *a, const struct job *b)
 {
     if (a->level != b->level)
@@ -130,8 +131,12 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return job_before(a, b);
     if (a->match != b->match)
         return a->match > b->match;
+    if (!part_on(s, MR_PART_FAIR))
+        return job_before(a, b);
     if (end_of(a) != end_of(b))
         return end_of(a) < end_of(b);
+    if (a->alike != b->alike)
+        return a->alike > b->alike;
     int32_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
@@ -149,14 +154,44 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
     return oldest;
 }
 
+enum { GROUP_SLOTS = 128 }; /* a power of two, past `visible` of the default */
+
+/* How many of the visible jobs of a level begin like each of them: when none of their beginnings is in the cache, the one
+ * that serves most is computed first. */
+static void group_count(const struct mr_sched *s, const struct flow *flow, int level)
+{
+    struct {
+        uint64_t name;
+        int32_t n;
+    } groups[GROUP_SLOTS] = {{0}};
+    for (int pass = 0; pass < 2; pass++) {
+        int32_t seen = 0;
+        for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible && seen < GROUP_SLOTS - 1; j = s->jobs[j].next, seen++) {
+            struct job *job = &s->jobs[j];
+            if (pass == 0 && job->in.n_prefix == 0)
+                continue;
+            uint64_t name = job->in.n_prefix ? job->in.prefix[0] : 0;
+            uint32_t at = (uint32_t)(name % GROUP_SLOTS);
+            while (groups[at].name && groups[at].name != name)
+                at = (at + 1) % GROUP_SLOTS;
+            groups[at].name = name;
+            groups[at].n += pass == 0;
+            if (pass == 1)
+                job->alike = (int16_t)groups[at].n;
+        }
+    }
+}
+
 static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
 {
-    int32_t best = -1, seen = 0, refreshed = 0;
+    int32_t best = -1, seen = 0;
     bool prefixes = false;
     flow->best_step = s->step;
     if (flow->bypasses >= GUARD_PICKS - 1 && part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
         return flow->best = flow_oldest(s, flow);
-    for (int level = LEVELS - 1; level >= 0 && best < 0; level--)
+    for (int level = LEVELS - 1; level >= 0 && best < 0; level--) {
+        if (flow->has_prefixes && part_on(s, MR_PART_FAIR) && part_on(s, MR_PART_PREFIX) && flow->head[level] >= 0)
+            group_count(s, flow, level);
         for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
             struct job *job = &s->jobs[j];
             if (job->next >= 0)
@@ -164,17 +199,15 @@ static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
             if (job->preempted_step == s->step)
                 continue;
             seen++;
-            if (part_on(s, MR_PART_PREFIX) && (job->match_step == 0 || (job->match_step + REFRESH_STEPS <= s->step && refreshed < MATCHES_PER_LOOK))) {
-                refreshed++;
+            prefixes |= job->in.n_prefix > 0;
+            if (part_on(s, MR_PART_PREFIX) && job->in.n_prefix > 0)
                 match_refresh(s, job);
-                job->match_step = job->in.n_prefix ? s->step : UINT64_MAX - REFRESH_STEPS;
-            }
-            prefixes |= job->match_step <= s->step;
             if (best < 0 || better(s, job, &s->jobs[best]))
                 best = j;
             if (!part_on(s, MR_PART_PREFIX))
                 break; /* arrival alone decides: the head */
         }
+    }
     flow->has_prefixes = prefixes;
     flow->best = best;
     return best;
@@ -236,7 +269,7 @@ static void pick_look(struct pick *pick, int32_t f)
     }
     bool stale = flow->best < 0 || s->jobs[flow->best].preempted_step == s->step ||
                  (flow->has_prefixes && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
-    int32_t j = pick->guard ? flow_oldest(s, flow) : stale ? flow_best(s, flow) : flow->best;
+    int32_t j = stale ? flow_best(s, flow) : flow->best;
     if (j >= 0 && (pick->chosen < 0 || pick_better(pick, &s->jobs[j], key))) {
         pick->chosen = j;
         pick->chosen_key = key;

@@ -203,7 +203,6 @@ void jobs_admit(struct mr_sched *s, int32_t j)
         mr_block_pool_share(&s->pool, block);
         job->table.blocks[job->table.n_blocks++] = block;
     }
-    job_flow(s, job)->held_blocks += job->match;
     job->shared = job->named = job->match;
     job->computed = job->match * s->config.block_tokens;
     job->hit_position = job->computed;
@@ -216,7 +215,7 @@ static void resident_leave(struct mr_sched *s, int32_t j)
 {
     struct job *job = &s->jobs[j];
     resident_unlist(s, j);
-    job_flow(s, job)->held_blocks -= job->table.n_blocks;
+    job_flow(s, job)->held_blocks -= job->table.n_blocks - job->shared;
     if (MUTANT(MUTANT_LEAK_BLOCK) && job->table.n_blocks > 1)
         job->table.n_blocks--;
     mr_block_table_trim(&job->table, &s->pool, 0, s->config.block_tokens);
@@ -255,11 +254,11 @@ void jobs_reclass(struct mr_sched *s, int32_t j, int class)
     }
     resident_unlist(s, j);
     fair_pending(s, job, 0);
-    job_flow(s, job)->held_blocks -= job->table.n_blocks;
+    job_flow(s, job)->held_blocks -= job->table.n_blocks - job->shared;
     flow_count(s, job, 0, -1);
     job->class = (int8_t)class;
     job->due_ns = NEVER;
-    job_flow(s, job)->held_blocks += job->table.n_blocks;
+    job_flow(s, job)->held_blocks += job->table.n_blocks - job->shared;
     resident_list(s, j);
     flow_count(s, job, 0, 1);
     fair_pending(s, job, pending);
