@@ -40,8 +40,8 @@ static __device__ __forceinline__ float finite(float maximum) { return maximum =
 /* Starts one warp's copy of 16 keys' rows of K and V from the paged cache into its tiles. A lane finds the slot of one key (the
  * one division), the others get it by shuffle. Keys at or past `end` become zeros: no unwritten slot is ever multiplied. */
 template <typename T, int D>
-static __device__ __forceinline__ void warp_fetch16(const attention_args &a, uint32_t k_to, uint32_t v_to, const int32_t *table, int kv_head, int row0, int key0,
-                                                    int end, int lane)
+static __device__ __forceinline__ void warp_fetch16(const attention_args &a, uint32_t k_to, uint32_t v_to, const int32_t *table, int kv_head,
+                                                    int row0, int key0, int end, int lane)
 {
     constexpr int CHUNKS = D / 8;
     int key = key0 + lane % 16;

@@ -34,8 +34,8 @@ static __device__ __forceinline__ void cursor_open(const attention_args &a, curs
 
 /* One tile: scores, running softmax, weighted values. Fragment rows of a lane: lane / 4 and lane / 4 + 8. */
 template <typename T, int D>
-static __device__ __forceinline__ void tile_attend(const attention_args &a, const uint32_t qf[D / 16][4], uint32_t k_at, uint32_t v_at, float o[D / 8][4], float m[2],
-                                                   float l[2], int key0, int first, int end, int lane)
+static __device__ __forceinline__ void tile_attend(const attention_args &a, const uint32_t qf[D / 16][4], uint32_t k_at, uint32_t v_at,
+                                                   float o[D / 8][4], float m[2], float l[2], int key0, int first, int end, int lane)
 {
     float s[2][4] = {};
 #pragma unroll
@@ -99,8 +99,8 @@ static __device__ __forceinline__ void query_load(const attention_args &a, uint3
 }
 
 template <int D>
-static __device__ __forceinline__ void item_finish(const attention_args &a, const float o[D / 8][4], const float m[2], float l[2], const int32_t *work, int item,
-                                                   int kv_head, int lane)
+static __device__ __forceinline__ void item_finish(const attention_args &a, const float o[D / 8][4], const float m[2], float l[2],
+                                                   const int32_t *work, int item, int kv_head, int lane)
 {
     bool whole = work[3] == 1;
 #pragma unroll

@@ -42,8 +42,8 @@ struct row_state {
 
 /* One tile of keys against the warp's 16 rows at absolute positions position[0], position[1]. */
 template <typename T, int D, int KEYS>
-static __device__ __forceinline__ void keys_attend(const attention_args &a, const uint32_t qf[D / 16][4], const T *k_tile, const T *v_tile, float o[D / 8][4],
-                                                   row_state &state, int key0, const int position[2], bool edge, int lane)
+static __device__ __forceinline__ void keys_attend(const attention_args &a, const uint32_t qf[D / 16][4], const T *k_tile, const T *v_tile,
+                                                   float o[D / 8][4], row_state &state, int key0, const int position[2], bool edge, int lane)
 {
     uint32_t k_at = shared_address(k_tile), v_at = shared_address(v_tile);
     float s[KEYS / 8][4] = {};

@@ -55,7 +55,8 @@ static __device__ __forceinline__ item item_at(const attention_args &a, const in
 
 /* One tile of K or V by one warp, a block a lane; blocks past the end are not copied. */
 template <typename T, int D>
-static __device__ __forceinline__ void tile_load(const attention_args &a, const item &it, const CUtensorMap *map, const T *tile, int key0, uint64_t *full, int lane)
+static __device__ __forceinline__ void tile_load(const attention_args &a, const item &it, const CUtensorMap *map, const T *tile, int key0,
+                                                 uint64_t *full, int lane)
 {
     int tokens = a.kv.block_tokens, n_blocks = (min(it.end - key0, (int)KEYS) + tokens - 1) / tokens;
     if (lane == 0)
@@ -70,7 +71,8 @@ static __device__ __forceinline__ void tile_load(const attention_args &a, const 
 }
 
 template <typename T, int D>
-static __device__ __forceinline__ void produce(const attention_args &a, const maps &m, wgmma_shared<T, D> &sh, const int32_t *work, int n_items, int lane)
+static __device__ __forceinline__ void produce(const attention_args &a, const maps &m, wgmma_shared<T, D> &sh, const int32_t *work, int n_items,
+                                               int lane)
 {
     uint32_t tile = 0, turn = 0;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
@@ -100,7 +102,8 @@ static __device__ __forceinline__ void scores_start(float (&s)[64], uint32_t q_a
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
         uint32_t half = k / 4, column = k % 4 * 32;
-        product_64x128<T>(s, tile_descriptor(q_at + half * ROWS * 128 + column, 16, 1024), tile_descriptor(k_at + half * KEYS * 128 + column, 16, 1024), k > 0);
+        product_64x128<T>(s, tile_descriptor(q_at + half * ROWS * 128 + column, 16, 1024),
+                          tile_descriptor(k_at + half * KEYS * 128 + column, 16, 1024), k > 0);
     }
     product_commit();
 }
@@ -117,8 +120,8 @@ static __device__ __forceinline__ void values_start(float (&o)[D / 2], const uin
 }
 
 /* Scores to weights in place; m and l go on, shrink is what older sums must be multiplied by. */
-static __device__ __forceinline__ void softmax(const attention_args &a, float (&s)[64], float m[2], float l[2], float shrink[2], int key0, const int position[2],
-                                               bool edge, int lane)
+static __device__ __forceinline__ void softmax(const attention_args &a, float (&s)[64], float m[2], float l[2], float shrink[2], int key0,
+                                               const int position[2], bool edge, int lane)
 {
     float top[2] = {m[0], m[1]};
     if (a.softcap != 0.0f) {
@@ -177,7 +180,8 @@ static __device__ __forceinline__ void tail_clear(const T *tile, int first)
 }
 
 template <typename T, int D>
-static __device__ __forceinline__ void rows_store(const attention_args &a, const item &it, const float (&o)[D / 2], const float l_part[2], int row, int lane)
+static __device__ __forceinline__ void rows_store(const attention_args &a, const item &it, const float (&o)[D / 2], const float l_part[2], int row,
+                                                  int lane)
 {
     for (int r = 0; r < 2; r++) {
         float l = l_part[r];
@@ -304,7 +308,8 @@ static bool map_make(CUtensorMap *map, const void *base, bool half, int64_t colu
     cuuint64_t sizes[2] = {(cuuint64_t)columns, (cuuint64_t)rows}, strides[1] = {(cuuint64_t)columns * 2};
     cuuint32_t box[2] = {64, (cuuint32_t)box_rows}, steps[2] = {1, 1};
     return encode(map, half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)base, sizes, strides, box, steps,
-                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 static const CUtensorMap *map_find(struct mr_device *device, const void *base, bool half, int64_t columns, int64_t rows, int box_rows)
@@ -330,7 +335,8 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
 {
     bool half = a.kv.k_dtype == MR_F16;
     int64_t rows = (int64_t)a.kv.n_blocks * a.kv.n_kv_heads * a.kv.block_tokens;
-    const CUtensorMap *k = map_find(device, a.kv.k, half, D, rows, a.kv.block_tokens), *v = map_find(device, a.kv.v, half, D, rows, a.kv.block_tokens);
+    const CUtensorMap *k = map_find(device, a.kv.k, half, D, rows, a.kv.block_tokens),
+                      *v = map_find(device, a.kv.v, half, D, rows, a.kv.block_tokens);
     const CUtensorMap *q = map_find(device, a.qkv, half, a.qkv_stride, device->options.max_tokens, ROWS);
     if (!k || !v || !q)
         return MR_ERR_UNSUPPORTED;
@@ -349,7 +355,8 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
 enum mr_status attention_wgmma(struct mr_device *device, const attention_args &a)
 {
     const struct mr_kv_view *kv = &a.kv;
-    bool packed = kv->token_stride == kv->head_dim && kv->head_stride == (int64_t)kv->block_tokens * kv->head_dim && kv->block_stride == kv->n_kv_heads * kv->head_stride;
+    bool packed = kv->token_stride == kv->head_dim && kv->head_stride == (int64_t)kv->block_tokens * kv->head_dim &&
+                  kv->block_stride == kv->n_kv_heads * kv->head_stride;
     if (!packed || kv->block_tokens % 8 || KEYS % kv->block_tokens || kv->k_dtype != MR_BF16)
         return MR_ERR_UNSUPPORTED;
     if (kv->head_dim == 128)

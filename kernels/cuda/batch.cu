@@ -40,8 +40,9 @@ enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err)
     struct {
         int32_t **to;
         size_t ints;
-    } want[] = {{&b->ids, tokens},          {&b->positions, tokens},  {&b->slots, tokens},      {&b->token_seq, tokens},          {&b->seq_start, seqs + 1},
-                {&b->seq_length, seqs},     {&b->logit_rows, tokens}, {&b->work, PLAN_INTS_MAX}, {&b->block_table, seqs * blocks}};
+    } want[] = {{&b->ids, tokens},        {&b->positions, tokens},   {&b->slots, tokens},
+                {&b->token_seq, tokens},  {&b->seq_start, seqs + 1}, {&b->seq_length, seqs},
+                {&b->logit_rows, tokens}, {&b->work, PLAN_INTS_MAX}, {&b->block_table, seqs * blocks}};
     device->staging_ints = 0;
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         enum mr_status status = part_alloc(want[i].to, want[i].ints, err);

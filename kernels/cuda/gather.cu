@@ -16,6 +16,7 @@ enum mr_status cuda_gather(struct mr_device *device, const struct mr_gather_para
     if (params->n % 8)
         return MR_ERR_UNSUPPORTED;
     if (device->n_logits > 0)
-        gather_kernel<<<device->n_logits, 128, 0, device->stream>>>((const bf16 *)params->in, device->batch.logit_rows, (bf16 *)params->out, params->n);
+        gather_kernel<<<device->n_logits, 128, 0, device->stream>>>((const bf16 *)params->in, device->batch.logit_rows, (bf16 *)params->out,
+                                                                    params->n);
     return cuda_launched();
 }

@@ -85,7 +85,8 @@ static int candidates(struct mr_device *device, const struct gemm_choice *c, cub
     int n = 0;
     if (cublasLtMatmulPreferenceCreate(&preference) != CUBLAS_STATUS_SUCCESS)
         return 0;
-    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &device->lt_workspace_bytes, sizeof device->lt_workspace_bytes);
+    cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &device->lt_workspace_bytes,
+                                         sizeof device->lt_workspace_bytes);
     if (cublasLtMatmulAlgoGetHeuristic(device->lt, c->op, c->a, c->b, c->c, c->c, preference, most, results, &n) != CUBLAS_STATUS_SUCCESS)
         n = 0;
     cublasLtMatmulPreferenceDestroy(preference);
@@ -100,8 +101,8 @@ static bool run(struct mr_device *device, const struct gemm_choice *c, const cub
     cublasLtMatrixLayoutSetAttribute(c->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     if (c->bias)
         cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
-    return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, p->in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm, device->lt_workspace,
-                          device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
+    return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, p->in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm,
+                          device->lt_workspace, device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
 }
 
 /* Milliseconds of REPEATS runs after one untimed; algorithm NULL: gemv. Negative: it does not run. */
@@ -126,7 +127,8 @@ static float timed(struct mr_device *device, const struct gemm_choice *c, const 
 }
 
 /* Sets the fastest of the library's candidates and of gemv. */
-static void tune(struct mr_device *device, struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n, const struct mr_matmul_params *p)
+static void tune(struct mr_device *device, struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n,
+                 const struct mr_matmul_params *p)
 {
     float best = -1;
     for (int i = 0; i < n; i++) {
@@ -143,7 +145,8 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     struct cuda_gemm_cache *cache = device->gemms;
     for (int i = 0; i < cache->n; i++) {
         struct gemm_choice *c = &cache->choice[i];
-        if (c->rows == rows_key(p->rows) && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 && c->bias == (p->bias != NULL))
+        if (c->rows == rows_key(p->rows) && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 &&
+            c->bias == (p->bias != NULL))
             return c;
     }
     if (cache->n == CACHE_MAX) { /* ragged prefill sizes: forget, the heuristic is cheap */

@@ -85,7 +85,8 @@ enum mr_status cuda_graphs_end(struct mr_device *device)
     return cudaGraphLaunch(device->graphs->graph[device->graphs->at], device->stream) == cudaSuccess ? MR_OK : MR_ERR_IO;
 }
 
-static enum mr_status warm_once(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, int32_t rows, struct mr_err *err)
+static enum mr_status warm_once(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, int32_t rows,
+                                struct mr_err *err)
 {
     enum mr_status status = run(self, rows);
     cudaError_t error = cudaStreamSynchronize(device->stream);

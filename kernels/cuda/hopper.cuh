@@ -38,8 +38,8 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t 
 /* A box of the map at (column, row) into shared memory; its bytes count towards the barrier. One thread. */
 static __device__ __forceinline__ void tensor_load(uint32_t to, const CUtensorMap *map, int column, int row, uint64_t *barrier)
 {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(column),
-                 "r"(row), "r"(shared_address(barrier))
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map),
+                 "r"(column), "r"(row), "r"(shared_address(barrier))
                  : "memory");
 }
 
@@ -85,18 +85,21 @@ static __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address, int
 #define ACC8(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), "+f"(c[i + 7])
 #define ACC32(c, i) ACC8(c, i), ACC8(c, i + 8), ACC8(c, i + 16), ACC8(c, i + 24)
 #define REGS32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define REGS64 REGS32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define REGS64 \
+    REGS32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
 /* c[64][128] = a[64][16] b[128][16]^T (+ c when `add`), both tiles k-major in shared memory. */
 template <typename T>
 static __device__ __forceinline__ void product_64x128(float (&c)[64], uint64_t a, uint64_t b, int add)
 {
     if constexpr (__is_same(T, __half))
-        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" REGS64 "}, %64, %65, p, 1, 1, 0, 0;}"
+        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" REGS64
+                     "}, %64, %65, p, 1, 1, 0, 0;}"
                      : ACC32(c, 0), ACC32(c, 32)
                      : "l"(a), "l"(b), "r"(add));
     else
-        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" REGS64 "}, %64, %65, p, 1, 1, 0, 0;}"
+        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" REGS64
+                     "}, %64, %65, p, 1, 1, 0, 0;}"
                      : ACC32(c, 0), ACC32(c, 32)
                      : "l"(a), "l"(b), "r"(add));
 }

@@ -186,7 +186,8 @@ static __device__ void row_score(const float *logits, int32_t n, int32_t n_top, 
     }
 }
 
-static __global__ void __launch_bounds__(THREADS) sample_kernel(const float *logits, float *scratch, int32_t n, const unsigned char *lists, struct mr_sampled *out)
+static __global__ void __launch_bounds__(THREADS)
+    sample_kernel(const float *logits, float *scratch, int32_t n, const unsigned char *lists, struct mr_sampled *out)
 {
     __shared__ unsigned long long histogram[DIGITS + 1];
     __shared__ best shared[THREADS / 32];
@@ -227,7 +228,8 @@ static __global__ void __launch_bounds__(THREADS) sample_kernel(const float *log
         row_score(raw, n, row.n_logprobs, mine_out, shared, sums);
 }
 
-static __global__ void __launch_bounds__(THREADS) score_kernel(const float *logits, int32_t n, int32_t n_top, const int32_t *ids, struct mr_sampled *out)
+static __global__ void __launch_bounds__(THREADS)
+    score_kernel(const float *logits, int32_t n, int32_t n_top, const int32_t *ids, struct mr_sampled *out)
 {
     __shared__ best shared[THREADS / 32];
     __shared__ float sums[32];
@@ -313,7 +315,8 @@ enum mr_status cuda_sample(struct mr_device *device, const struct mr_sample_para
         return MR_ERR_LIMIT;
     if (cudaMemcpyAsync(device->sample_rows, device->sample_rows_host, at, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
-    sample_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->scratch, p->vocabulary, (const unsigned char *)device->sample_rows, device->sampled);
+    sample_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->scratch, p->vocabulary, (const unsigned char *)device->sample_rows,
+                                                           device->sampled);
     return results_fetch(device, p->rows, p->out);
 }
 
@@ -326,7 +329,8 @@ enum mr_status cuda_score(struct mr_device *device, const struct mr_score_params
     if (device->sampled_out && cuda_sample_finish(device) != MR_OK)
         return MR_ERR_IO;
     memcpy(device->sample_rows_host, p->ids, (size_t)p->rows * sizeof(int32_t));
-    if (cudaMemcpyAsync(device->sample_rows, device->sample_rows_host, (size_t)p->rows * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
+    if (cudaMemcpyAsync(device->sample_rows, device->sample_rows_host, (size_t)p->rows * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) !=
+        cudaSuccess)
         return MR_ERR_IO;
     score_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->vocabulary, p->n_top, (const int32_t *)device->sample_rows, device->sampled);
     return results_fetch(device, p->rows, p->out);

@@ -79,7 +79,8 @@ static __global__ void convert_kernel(const unsigned char *from, bf16 *to, int64
 static bool convert(enum mr_dtype dtype, const void *from, bf16 *to, int64_t n, cudaStream_t stream)
 {
     const unsigned char *p = (const unsigned char *)from;
-    int elements = mr_dtype_block_elements(dtype), bytes = mr_dtype_block_bytes(dtype), grid = (int)((n + 1023) / 1024 < 4096 ? (n + 1023) / 1024 : 4096);
+    int elements = mr_dtype_block_elements(dtype), bytes = mr_dtype_block_bytes(dtype),
+        grid = (int)((n + 1023) / 1024 < 4096 ? (n + 1023) / 1024 : 4096);
 #define CONVERT(D) \
     case D: convert_kernel<D><<<grid, 256, 0, stream>>>(p, to, n, elements, bytes); return true;
     switch (dtype) {
@@ -117,7 +118,8 @@ static void pair_close(struct stream_pair *pair)
     }
 }
 
-static enum mr_status part_load(struct mr_device *device, struct stream_pair *pair, const struct mr_weight_part *part, int64_t k, bf16 *to, struct mr_err *err)
+static enum mr_status part_load(struct mr_device *device, struct stream_pair *pair, const struct mr_weight_part *part, int64_t k, bf16 *to,
+                                struct mr_err *err)
 {
     int64_t elements = part->rows * k, block = mr_dtype_block_elements(part->dtype), bytes = mr_dtype_block_bytes(part->dtype);
     int64_t step = CHUNK_BYTES / bytes * block;

@@ -42,7 +42,8 @@ static double time_us(body run, void *self)
 static void row(const char *name, double us, double bytes, double flops)
 {
     double tbs = bytes / us / 1e6, tflops = flops / us / 1e6;
-    printf("%-44s %10.1f us  %6.2f TB/s  %5.1f %%   %7.1f TFLOP/s  %5.1f %%\n", name, us, tbs, 100 * tbs / read_tbs, tflops, gemm_tflops ? 100 * tflops / gemm_tflops : 0);
+    printf("%-44s %10.1f us  %6.2f TB/s  %5.1f %%   %7.1f TFLOP/s  %5.1f %%\n", name, us, tbs, 100 * tbs / read_tbs, tflops,
+           gemm_tflops ? 100 * tflops / gemm_tflops : 0);
 }
 
 static void *card_random(size_t n_bf16)
@@ -109,7 +110,8 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
 {
     enum { HEADS = 32, KV = 8, DIM = 128 };
     int32_t *table = calloc((size_t)n_seqs * MAX_BLOCKS, sizeof *table), n_blocks = 0, n = 0;
-    int32_t *positions = calloc((size_t)n_seqs * (size_t)rows, sizeof *positions), *starts = calloc((size_t)n_seqs + 1, sizeof *starts), *lengths = calloc((size_t)n_seqs, sizeof *lengths);
+    int32_t *positions = calloc((size_t)n_seqs * (size_t)rows, sizeof *positions), *starts = calloc((size_t)n_seqs + 1, sizeof *starts),
+            *lengths = calloc((size_t)n_seqs, sizeof *lengths);
     double keys = 0, pairs = 0;
     if (only && !strstr(name, only))
         return;
@@ -129,12 +131,13 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
     for (int32_t s = 0; s < n_seqs; s++) /* shuffle the blocks */
         for (int32_t b = 0; b * block_tokens < lengths[s]; b++) {
             int32_t t = (int32_t)(random_bits() % (uint32_t)n_seqs);
-            int32_t c = (int32_t)(random_bits() % (uint32_t)((lengths[t] + block_tokens - 1) / block_tokens)), *x = &table[s * MAX_BLOCKS + b], *y = &table[t * MAX_BLOCKS + c], swap = *x;
+            int32_t c = (int32_t)(random_bits() % (uint32_t)((lengths[t] + block_tokens - 1) / block_tokens)), *x = &table[s * MAX_BLOCKS + b],
+                    *y = &table[t * MAX_BLOCKS + c], swap = *x;
             *x = *y, *y = swap;
         }
     int64_t slab = (int64_t)n_blocks * KV * block_tokens * DIM;
-    struct mr_kv_view view = {card_random((size_t)slab), card_random((size_t)slab), MR_BF16, MR_BF16, n_blocks, block_tokens, KV, DIM, (int64_t)KV * block_tokens * DIM,
-                              (int64_t)block_tokens * DIM, DIM, 1, 1};
+    struct mr_kv_view view = {card_random((size_t)slab),        card_random((size_t)slab),   MR_BF16, MR_BF16, n_blocks, block_tokens, KV, DIM,
+                              (int64_t)KV * block_tokens * DIM, (int64_t)block_tokens * DIM, DIM,     1,       1};
     void *qkv = card_random((size_t)n * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
     struct mr_batch batch = {n, n_seqs, 0, MAX_BLOCKS, positions, positions, positions, starts, lengths, table, positions};
     struct mr_attention_params p = {qkv, &view, out, 0.0883883f, 0, 0, HEADS};

@@ -258,97 +258,133 @@ TEST(matmul)
     matmul_once(9, 1000, 2048, true);
 }
 
-/* qkv then attention, checked together with the cache that qkv wrote. */
-static void attention_once(const int32_t (*seqs)[2], int n_seqs, int32_t group, int32_t head_dim, int32_t block_tokens, int32_t window)
+/* Everything of one attention check: heads, the batch, the cache as qkv and attention see it. */
+struct attention_scene {
+    struct scene *s;
+    int32_t group, n_kv, n_heads, window, width; /* width: of a qkv row */
+    struct mr_kv_view view;
+    struct tensor qkv, rotated, k, v, out;
+    float *frequency; /* [head_dim / 2] */
+    float scale;
+};
+
+static int64_t key_at(const struct attention_scene *a, int seq, int kv_head, int32_t key)
 {
-    int32_t n_kv = 2, n_heads = n_kv * group, stride = MAX_BLOCKS, width = (n_heads + 2 * n_kv) * head_dim;
-    struct scene *s = scene_make(seqs, n_seqs, block_tokens, stride);
-    int64_t slab = (int64_t)s->n_blocks * n_kv * block_tokens * head_dim;
-    struct tensor qkv = tensor_random((size_t)s->batch.n_tokens * width, 1), out = tensor_poison((size_t)s->batch.n_tokens * n_heads * head_dim);
-    struct tensor k = tensor_random((size_t)slab, 1), v = tensor_random((size_t)slab, 1);
-    struct mr_kv_view view = {k.card, v.card, MR_BF16, MR_BF16, s->n_blocks, block_tokens, n_kv, head_dim, (int64_t)n_kv * block_tokens * head_dim,
-                              (int64_t)block_tokens * head_dim, head_dim, 1, 1};
-    /* poison every slot that no sequence has cached */
-    uint8_t *cached = calloc(1, (size_t)s->n_blocks * block_tokens);
+    int32_t tokens = a->view.block_tokens;
+    return a->s->table[seq * MAX_BLOCKS + key / tokens] * a->view.block_stride + kv_head * a->view.head_stride + key % tokens * a->view.token_stride;
+}
+
+/* NaN in every slot that no sequence has cached. */
+static void cache_poison(const struct attention_scene *a, const int32_t (*seqs)[2], int n_seqs)
+{
+    int32_t tokens = a->view.block_tokens, n_slots = a->s->n_blocks * tokens;
+    uint8_t *cached = calloc(1, (size_t)n_slots);
     for (int i = 0; i < n_seqs; i++)
         for (int32_t p = 0; p < seqs[i][0]; p++)
-            cached[s->table[i * stride + p / block_tokens] * block_tokens + p % block_tokens] = 1;
-    for (int32_t slot = 0; slot < s->n_blocks * block_tokens; slot++)
-        for (int h = 0; h < n_kv && !cached[slot]; h++) {
-            int64_t at = slot / block_tokens * view.block_stride + h * view.head_stride + slot % block_tokens * view.token_stride;
-            cudaMemset((uint16_t *)k.card + at, 0xff, (size_t)head_dim * 2);
-            cudaMemset((uint16_t *)v.card + at, 0xff, (size_t)head_dim * 2);
+            cached[a->s->table[i * MAX_BLOCKS + p / tokens] * tokens + p % tokens] = 1;
+    for (int32_t slot = 0; slot < n_slots; slot++)
+        for (int h = 0; h < a->n_kv && !cached[slot]; h++) {
+            int64_t at = slot / tokens * a->view.block_stride + h * a->view.head_stride + slot % tokens * a->view.token_stride;
+            cudaMemset((uint16_t *)a->k.card + at, 0xff, (size_t)a->view.head_dim * 2);
+            cudaMemset((uint16_t *)a->v.card + at, 0xff, (size_t)a->view.head_dim * 2);
         }
-    float *frequency = malloc((size_t)head_dim / 2 * sizeof(float));
-    for (int i = 0; i < head_dim / 2; i++)
-        frequency[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
-    float *card_frequency = ops->upload_f32(device, frequency, (size_t)head_dim / 2), scale = 1 / sqrtf((float)head_dim);
-    struct mr_qkv_params q = {.qkv = qkv.card, .kv = &view, .rope_frequency = card_frequency, .rope_magnitude = 1, .rope = MR_ROPE_PAIRS, .n_heads = n_heads,
-                              .rope_dim = head_dim};
-    struct mr_attention_params a = {qkv.card, &view, out.card, scale, 0, window, n_heads};
-    EXPECT_EQ(ops->begin(device, &s->batch), MR_OK);
-    EXPECT_EQ(ops->qkv(device, &q), MR_OK);
-    EXPECT_EQ(ops->attention(device, &a), MR_OK);
-    tensor_fetch(&out);
-    struct tensor rotated = {qkv.n, malloc(qkv.n * sizeof(float)), qkv.card};
-    tensor_fetch(&rotated);
-    struct judge rope = {0};
-    for (int32_t row = 0; row < s->batch.n_tokens; row++)
-        for (int h = 0; h < n_heads; h++)
-            for (int i = 0; i < head_dim / 2; i++) {
-                float x = qkv.host[row * width + h * head_dim + 2 * i], y = qkv.host[row * width + h * head_dim + 2 * i + 1];
-                float angle = (float)s->positions[row] * frequency[i];
-                judge_add(&rope, x * cos(angle) - y * sin(angle), bf16_round(x * cosf(angle) - y * sinf(angle)), rotated.host[row * width + h * head_dim + 2 * i]);
-            }
-    EXPECT(judge_ok(&rope));
-    tensor_fetch(&k);
-    tensor_fetch(&v);
+    free(cached);
+}
+
+static bool rope_right(const struct attention_scene *a)
+{
     struct judge judge = {0};
-    double *p = malloc(sizeof(double) * 20000);
-    for (int i = 0; i < n_seqs; i++)
-        for (int32_t row = s->seq_start[i]; row < s->seq_start[i + 1]; row++) {
-            if (s->seq_start[i + 1] - s->seq_start[i] > 70 && row % 17 && row != s->seq_start[i + 1] - 1)
-                continue;
-            for (int h = 0; h < n_heads; h++) {
-                int32_t last = s->positions[row], first = window && last - window + 1 > 0 ? last - window + 1 : 0;
-                const float *query = rotated.host + row * width + h * head_dim;
-                double top = -INFINITY, sum = 0;
-                for (int32_t key = first; key <= last; key++) {
-                    int64_t at = s->table[i * stride + key / block_tokens] * view.block_stride + h / group * view.head_stride + key % block_tokens * view.token_stride;
-                    double dot = 0;
-                    for (int c = 0; c < head_dim; c++)
-                        dot += (double)query[c] * k.host[at + c];
-                    p[key] = dot * scale;
-                    top = fmax(top, p[key]);
-                }
-                for (int32_t key = first; key <= last; key++)
-                    sum += p[key] = exp(p[key] - top);
-                for (int c = 0; c < head_dim; c++) {
-                    double exact = 0;
-                    float ref = 0;
-                    for (int32_t key = first; key <= last; key++) {
-                        int64_t at = s->table[i * stride + key / block_tokens] * view.block_stride + h / group * view.head_stride + key % block_tokens * view.token_stride;
-                        exact += p[key] * v.host[at + c];
-                        ref += bf16_round((float)p[key]) * v.host[at + c]; /* weights are bf16 in the second product */
-                    }
-                    judge_add(&judge, exact / sum, bf16_round(ref / (float)sum), out.host[((int64_t)row * n_heads + h) * head_dim + c]);
-                }
+    for (int32_t row = 0; row < a->s->batch.n_tokens; row++)
+        for (int h = 0; h < a->n_heads; h++)
+            for (int i = 0; i < a->view.head_dim / 2; i++) {
+                int32_t at = row * a->width + h * a->view.head_dim + 2 * i;
+                float x = a->qkv.host[at], y = a->qkv.host[at + 1], angle = (float)a->s->positions[row] * a->frequency[i];
+                judge_add(&judge, x * cos(angle) - y * sin(angle), bf16_round(x * cosf(angle) - y * sinf(angle)), a->rotated.host[at]);
             }
+    return judge_ok(&judge);
+}
+
+/* One query head of one row against its keys; weights are bf16 in the second product. */
+static void head_judge(const struct attention_scene *a, struct judge *judge, int seq, int32_t row, int h, double *weights)
+{
+    int32_t last = a->s->positions[row], first = a->window && last - a->window + 1 > 0 ? last - a->window + 1 : 0, d = a->view.head_dim;
+    const float *query = a->rotated.host + row * a->width + h * d;
+    double top = -INFINITY, sum = 0;
+    for (int32_t key = first; key <= last; key++) {
+        double dot = 0;
+        for (int c = 0; c < d; c++)
+            dot += (double)query[c] * a->k.host[key_at(a, seq, h / a->group, key) + c];
+        weights[key] = dot * a->scale;
+        top = fmax(top, weights[key]);
+    }
+    for (int32_t key = first; key <= last; key++)
+        sum += weights[key] = exp(weights[key] - top);
+    for (int c = 0; c < d; c++) {
+        double exact = 0;
+        float ref = 0;
+        for (int32_t key = first; key <= last; key++) {
+            float value = a->v.host[key_at(a, seq, h / a->group, key) + c];
+            exact += weights[key] * value;
+            ref += bf16_round((float)weights[key]) * value;
         }
+        judge_add(judge, exact / sum, bf16_round(ref / (float)sum), a->out.host[((int64_t)row * a->n_heads + h) * d + c]);
+    }
+}
+
+static struct judge rows_judge(const struct attention_scene *a, int n_seqs)
+{
+    struct judge judge = {0};
+    double *weights = malloc(sizeof(double) * 20000);
+    for (int i = 0; i < n_seqs; i++) {
+        int32_t from = a->s->seq_start[i], to = a->s->seq_start[i + 1];
+        for (int32_t row = from; row < to; row++)
+            for (int h = 0; h < a->n_heads && (to - from <= 70 || row % 17 == 0 || row == to - 1); h++)
+                head_judge(a, &judge, i, row, h, weights);
+    }
+    free(weights);
+    return judge;
+}
+
+/* qkv then attention, checked together with the cache that qkv wrote. */
+static void attention_once(const int32_t (*seqs)[2], int n_seqs, int32_t group, int32_t d, int32_t block_tokens, int32_t window)
+{
+    struct attention_scene a = {.s = scene_make(seqs, n_seqs, block_tokens, MAX_BLOCKS), .group = group, .n_kv = 2, .n_heads = 2 * group,
+                                .window = window, .width = (2 * group + 4) * d, .scale = 1 / sqrtf((float)d)};
+    int64_t slab = (int64_t)a.s->n_blocks * a.n_kv * block_tokens * d;
+    a.qkv = tensor_random((size_t)a.s->batch.n_tokens * a.width, 1);
+    a.out = tensor_poison((size_t)a.s->batch.n_tokens * a.n_heads * d);
+    a.k = tensor_random((size_t)slab, 1);
+    a.v = tensor_random((size_t)slab, 1);
+    a.view = (struct mr_kv_view){a.k.card, a.v.card, MR_BF16, MR_BF16, a.s->n_blocks, block_tokens, a.n_kv, d, (int64_t)a.n_kv * block_tokens * d,
+                                 (int64_t)block_tokens * d, d, 1, 1};
+    a.frequency = malloc((size_t)d / 2 * sizeof(float));
+    for (int i = 0; i < d / 2; i++)
+        a.frequency[i] = powf(10000, -2.0f * (float)i / (float)d);
+    cache_poison(&a, seqs, n_seqs);
+    float *frequency = ops->upload_f32(device, a.frequency, (size_t)d / 2);
+    EXPECT_EQ(ops->begin(device, &a.s->batch), MR_OK);
+    EXPECT_EQ(ops->qkv(device, &(struct mr_qkv_params){.qkv = a.qkv.card, .kv = &a.view, .rope_frequency = frequency, .rope_magnitude = 1,
+                                                       .rope = MR_ROPE_PAIRS, .n_heads = a.n_heads, .rope_dim = d}), MR_OK);
+    EXPECT_EQ(ops->attention(device, &(struct mr_attention_params){a.qkv.card, &a.view, a.out.card, a.scale, 0, window, a.n_heads}), MR_OK);
+    a.rotated = (struct tensor){a.qkv.n, malloc(a.qkv.n * sizeof(float)), a.qkv.card};
+    tensor_fetch(&a.out);
+    tensor_fetch(&a.rotated);
+    tensor_fetch(&a.k);
+    tensor_fetch(&a.v);
+    EXPECT(rope_right(&a));
+    struct judge judge = rows_judge(&a, n_seqs);
     EXPECT(judge_ok(&judge));
     if (!judge_ok(&judge))
-        printf("attention group %d dim %d block %d window %d: %g against %g%s\n", group, head_dim, block_tokens, window, judge.worst, judge.worst_ref,
+        printf("attention group %d dim %d block %d window %d: %g against %g%s\n", group, d, block_tokens, window, judge.worst, judge.worst_ref,
                judge.broken ? ", not a number" : "");
-    free(p);
-    free(cached);
-    free(frequency);
-    free(rotated.host);
-    ops->release(device, card_frequency);
-    tensor_free(&qkv);
-    tensor_free(&out);
-    tensor_free(&k);
-    tensor_free(&v);
-    free(s);
+    free(a.frequency);
+    free(a.rotated.host);
+    ops->release(device, frequency);
+    tensor_free(&a.qkv);
+    tensor_free(&a.out);
+    tensor_free(&a.k);
+    tensor_free(&a.v);
+    free(a.s);
 }
 
 TEST(attention)
