@@ -95,7 +95,7 @@ static struct mr_value copy(const json_t *json, struct mr_arena *arena, bool *fu
 /* jansson's sentences quote the input near the place; ours must not carry a prompt into a log, so only code and place are told. */
 static enum mr_codec_fault parse_fault(const json_error_t *error, struct mr_err *err)
 {
-    const char *what = "is not JSON";
+    const char *what = "the text is not JSON";
     switch (json_error_code(error)) {
     case json_error_invalid_utf8:
         mr_err_set(err, MR_ERR_INVALID, "the JSON text has invalid UTF-8 at byte %d", error->position);
@@ -103,13 +103,13 @@ static enum mr_codec_fault parse_fault(const json_error_t *error, struct mr_err 
     case json_error_out_of_memory:
         mr_err_set(err, MR_ERR_NOMEM, "the JSON text needs more memory than there is");
         return MR_CODEC_SIZE;
-    case json_error_duplicate_key: what = "names a key twice in one object"; break;
-    case json_error_numeric_overflow: what = "has a number outside 64 bits"; break;
-    case json_error_premature_end_of_input: what = "ends too early"; break;
-    case json_error_end_of_input_expected: what = "goes on after its value"; break;
+    case json_error_duplicate_key: what = "the JSON text names a key twice in one object"; break;
+    case json_error_numeric_overflow: what = "the JSON text has a number outside 64 bits"; break;
+    case json_error_premature_end_of_input: what = "the JSON text ends too early"; break;
+    case json_error_end_of_input_expected: what = "the JSON text goes on after its value"; break;
     default: break;
     }
-    mr_err_set(err, MR_ERR_INVALID, "the JSON text %s (line %d, column %d)", what, error->line, error->column);
+    mr_err_set(err, MR_ERR_INVALID, "%s (line %d, column %d)", what, error->line, error->column);
     return MR_CODEC_ENCODING;
 }
 

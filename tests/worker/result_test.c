@@ -143,6 +143,34 @@ TEST(a_refusal_of_no_run)
     mr_buf_fini(&out);
 }
 
+/* A result made from what the log gives back is the result made when the run ended, to the byte. */
+TEST(the_log_gives_the_same_bytes)
+{
+    static const struct mr_str finish = {"stop", 4};
+    for (int encoding = 0; encoding < 2; encoding++) {
+        struct mr_buf records[2] = {{0}, {0}}, before = {0}, after = {0};
+        struct mr_stream_record start_back, terminal_back;
+        struct mr_arena arena;
+        mr_arena_init(&arena, 0);
+        setup(MR_FOLD_DONE, MR_JOB_COMPLETION);
+        start.kind = MR_FOLD_START, start.job = terminal.job = job.name, start.epoch = 1048576;
+        terminal.finish = &finish, terminal.n_finish = 1, terminal.prompt_logprobs = prompt_logprobs, terminal.n_prompt_logprobs = 2;
+        terminal.timings = (struct mr_timings){1.0 / 3, 123456.7891234, 0.0004999};
+        EXPECT(mr_result_encode(&result, (enum mr_encoding)encoding, &before));
+        EXPECT(mr_stream_record_encode(&start, (enum mr_encoding)encoding, &records[0]));
+        EXPECT(mr_stream_record_encode(&terminal, (enum mr_encoding)encoding, &records[1]));
+        struct mr_record in[2] = {{.value = mr_buf_view(&records[0])}, {.value = mr_buf_view(&records[1])}};
+        EXPECT_EQ(mr_stream_record_decode(&in[0], &arena, &start_back, NULL), MR_OK);
+        EXPECT_EQ(mr_stream_record_decode(&in[1], &arena, &terminal_back, NULL), MR_OK);
+        result.start = &start_back, result.terminal = &terminal_back;
+        choice.finish = terminal_back.finish[0];
+        EXPECT(mr_result_encode(&result, (enum mr_encoding)encoding, &after));
+        EXPECT(mr_str_equal(mr_buf_view(&before), mr_buf_view(&after)));
+        mr_buf_fini(&records[0]), mr_buf_fini(&records[1]), mr_buf_fini(&before), mr_buf_fini(&after);
+        mr_arena_fini(&arena);
+    }
+}
+
 /* The bound holds for the worst that can be written, in both encodings, with everything asked for; and it is not absurd. */
 TEST(the_bound_is_a_bound)
 {
@@ -188,4 +216,4 @@ TEST(the_bound_is_a_bound)
 
 TEST_MAIN(TEST_CASE(completion), TEST_CASE(chat), TEST_CASE(a_failure_is_an_error_object), TEST_CASE(a_batch_line_comes_back_as_one),
           TEST_CASE(logprobs_of_completions), TEST_CASE(logprobs_of_chat), TEST_CASE(ids_prompt_logprobs_echo_and_metadata), TEST_CASE(a_refusal_of_no_run),
-          TEST_CASE(the_bound_is_a_bound))
+          TEST_CASE(the_log_gives_the_same_bytes), TEST_CASE(the_bound_is_a_bound))
