@@ -38,15 +38,16 @@ static inline bool driver_open(struct driver *d, const char *source, enum mr_pre
         return false;
     }
     const char *threads = getenv("MILLRACE_TEST_THREADS"); /* 1 on a machine that is busy with other work */
-    struct mr_device_options device = {.threads = threads ? atoi(threads) : 0, .precision = precision, .max_tokens = max_tokens, .max_seqs = slots, .max_blocks = d->blocks_a_slot,
-                                       .max_row_elements = (size_t)(shape.ffn > shape.hidden ? shape.ffn : shape.hidden) +
-                                                           (size_t)(shape.n_heads + 2 * shape.n_kv_heads) * (size_t)shape.head_dim};
+    struct mr_device_options device = {
+        .threads = threads ? atoi(threads) : 0, .precision = precision, .max_tokens = max_tokens, .max_seqs = slots, .max_blocks = d->blocks_a_slot,
+        .max_row_elements = (size_t)(shape.ffn > shape.hidden ? shape.ffn : shape.hidden) +
+                            (size_t)(shape.n_heads + 2 * shape.n_kv_heads) * (size_t)shape.head_dim};
     enum mr_dtype kv = precision == MR_EXACT ? MR_F32 : MR_F16;
     struct mr_kv_store_options store = {.n_layers = shape.n_layers, .n_kv_heads = shape.n_kv_heads, .head_dim = shape.head_dim,
                                         .block_tokens = DRIVER_BLOCK_TOKENS, .n_blocks = slots * d->blocks_a_slot, .k_dtype = kv, .v_dtype = kv};
     if (d->ops->open(&device, &d->device, &err) ||
-        mr_model_open(source, &(struct mr_model_options){.ops = d->ops, .device = d->device, .max_tokens = max_tokens, .max_logits = max_logits, .seed = 1},
-                      &d->model, &err) ||
+        mr_model_open(source, &(struct mr_model_options){.ops = d->ops, .device = d->device, .max_tokens = max_tokens, .max_logits = max_logits,
+                                                         .seed = 1}, &d->model, &err) ||
         mr_kv_store_open(&store, d->ops, d->device, &d->store, &err)) {
         printf("%s\n", err.text);
         return false;
@@ -80,11 +81,13 @@ static inline int32_t driver_block(const struct driver *d, int32_t slot, int32_t
 /* One step; NULL: it failed. Rows of logits come in the pieces' order. Every piece is another slot. */
 static inline const float *driver_step(struct driver *d, const struct driver_piece *pieces, int32_t n_pieces, int32_t *n_logits)
 {
-    struct mr_batch batch = {.n_seqs = n_pieces, .block_table_stride = d->blocks_a_slot, .ids = d->ids, .positions = d->positions, .slots = d->kv_slots,
-                             .seq_start = d->seq_start, .seq_length = d->seq_length, .block_table = d->tables, .logit_rows = d->logit_rows};
+    struct mr_batch batch = {
+        .n_seqs = n_pieces, .block_table_stride = d->blocks_a_slot, .ids = d->ids, .positions = d->positions, .slots = d->kv_slots,
+        .seq_start = d->seq_start, .seq_length = d->seq_length, .block_table = d->tables, .logit_rows = d->logit_rows};
     for (int32_t p = 0; p < n_pieces; p++) {
         const struct driver_piece *piece = &pieces[p];
-        CHECK(piece->slot < d->slots && piece->start + piece->n <= d->blocks_a_slot * DRIVER_BLOCK_TOKENS && batch.n_tokens + piece->n <= d->max_tokens);
+        CHECK(piece->slot < d->slots && piece->start + piece->n <= d->blocks_a_slot * DRIVER_BLOCK_TOKENS);
+        CHECK(batch.n_tokens + piece->n <= d->max_tokens);
         d->seq_start[p] = batch.n_tokens;
         d->seq_length[p] = piece->start + piece->n;
         for (int32_t b = 0; b < d->blocks_a_slot; b++)

@@ -12,8 +12,9 @@ static enum mr_status step(struct driver *d, const int32_t *tokens, int32_t n, i
 {
     static const int32_t counting[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, table[1] = {0};
     int32_t seq_start[2] = {0, n};
-    struct mr_batch batch = {.n_tokens = n, .n_seqs = 1, .n_logits = n_logits, .block_table_stride = 1, .ids = tokens, .positions = counting, .slots = counting,
-                             .seq_start = seq_start, .seq_length = &n, .block_table = table, .logit_rows = counting};
+    struct mr_batch batch = {
+        .n_tokens = n, .n_seqs = 1, .n_logits = n_logits, .block_table_stride = 1, .ids = tokens, .positions = counting, .slots = counting,
+        .seq_start = seq_start, .seq_length = &n, .block_table = table, .logit_rows = counting};
     enum mr_status status = mr_model_forward(d->model, d->store, &batch);
     d->ops->finish(d->device);
     return status;

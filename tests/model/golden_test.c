@@ -205,7 +205,8 @@ static bool run_all(enum mr_precision precision, struct totals *t)
         clock_gettime(CLOCK_MONOTONIC, &b);
         printf("%s, %.1f s: %d prompts, argmax wrong at %d of %d positions with a gap, top 20 logprobs off by %.6f at most (short-06: %.6f), %.6f on "
                "average, final logits by %.6f, %d scored tokens by %.6f, perplexity %.4f\n",
-               d.ops->path(d.device), (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9, t->n_prompts, t->n_wrong, t->n_argmax, t->worst,
+               d.ops->path(d.device), (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9, t->n_prompts, t->n_wrong, t->n_argmax,
+               t->worst,
                t->worst_ill, t->error_sum / t->n_errors, t->final_worst, t->n_scored, t->score_worst, exp(t->nll));
     }
     driver_close(&d);

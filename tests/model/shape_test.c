@@ -86,8 +86,8 @@ static void rows_write(struct mr_buf *data, const char *bytes, size_t row_bytes,
 /* Llama 3's scaling (transformers, modeling_rope_utils): the divisor of each frequency. */
 static void factors_write(struct mr_buf *table, struct mr_buf *data, const struct mr_value *rope, int head_dim)
 {
-    double factor = config_number(rope, "factor", 0), low = config_number(rope, "low_freq_factor", 0), high = config_number(rope, "high_freq_factor", 0);
-    double original = config_number(rope, "original_max_position_embeddings", 0);
+    double factor = config_number(rope, "factor", 0), low = config_number(rope, "low_freq_factor", 0);
+    double high = config_number(rope, "high_freq_factor", 0), original = config_number(rope, "original_max_position_embeddings", 0);
     build_tensor(table, "rope_freqs.weight", (uint64_t)head_dim / 2, 0, 0, data->n);
     for (int i = 0; i < head_dim / 2; i++) {
         double wavelength = 2 * 3.14159265358979323846 * pow(config_number(rope, "rope_theta", 0), 2.0 * i / head_dim);
@@ -117,7 +117,8 @@ static void family_write(const struct family *family, struct mr_buf *out)
     mr_arena_init(&arena, 0);
     struct mr_value config = golden_tree(family->folder, "config.json", &arena);
     const struct mr_value *rope = mr_value_get(&config, "rope_parameters"), *type = mr_value_get(rope, "rope_type");
-    int head_dim = (int)config_number(&config, "head_dim", config_number(&config, "hidden_size", 0) / config_number(&config, "num_attention_heads", 1));
+    double usual = config_number(&config, "hidden_size", 0) / config_number(&config, "num_attention_heads", 1);
+    int head_dim = (int)config_number(&config, "head_dim", usual);
     snprintf(name, sizeof name, "tiny/%s/model.safetensors", family->folder);
     struct mr_str file = golden_file(name);
     uint64_t header_bytes, n_tensors = 0;
@@ -131,7 +132,8 @@ static void family_write(const struct family *family, struct mr_buf *out)
         size_t rows = (size_t)shape->as.array.items[0].as.integer, columns = shape->as.array.n > 1 ? (size_t)shape->as.array.items[1].as.integer : 0;
         bool turned = family->pairs && (strstr(name, "attn_q.") || strstr(name, "attn_k."));
         build_tensor(&table, name, columns ? columns : rows, columns ? rows : 0, 0, data.n);
-        rows_write(&data, file.p + 8 + header_bytes + span->as.array.items[0].as.integer, (columns ? columns : 1) * 4, rows, turned ? (size_t)head_dim : 0);
+        rows_write(&data, file.p + 8 + header_bytes + span->as.array.items[0].as.integer, (columns ? columns : 1) * 4, rows,
+                   turned ? (size_t)head_dim : 0);
         build_pad(&data, 32);
         n_tensors++;
     }

@@ -181,4 +181,5 @@ TEST(a_file_with_its_vocabulary)
     EXPECT(strstr(err.text, "abacus"));
 }
 
-TEST_MAIN(TEST_CASE(synthetic_has_all_of_it), TEST_CASE(options_that_do_not_fit), TEST_CASE(the_port_runs_a_step), TEST_CASE(a_file_with_its_vocabulary))
+TEST_MAIN(TEST_CASE(synthetic_has_all_of_it), TEST_CASE(options_that_do_not_fit), TEST_CASE(the_port_runs_a_step),
+          TEST_CASE(a_file_with_its_vocabulary))

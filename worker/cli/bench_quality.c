@@ -53,9 +53,9 @@ static enum mr_status step(struct quality *q, size_t at, int32_t start, int32_t 
         rows[i] = i;
         next[i] = start + i + 1 < length ? q->ids[at + (size_t)(start + i) + 1] : -1;
     }
-    struct mr_batch batch = {.n_tokens = n, .n_seqs = 1, .n_logits = n, .block_table_stride = mr_blocks_for(q->window, block_tokens), .ids = q->ids + at + start,
-                             .positions = positions, .slots = slots, .seq_start = seq_start, .seq_length = &seq_length, .block_table = q->table,
-                             .logit_rows = rows};
+    struct mr_batch batch = {
+        .n_tokens = n, .n_seqs = 1, .n_logits = n, .block_table_stride = mr_blocks_for(q->window, block_tokens), .ids = q->ids + at + start,
+        .positions = positions, .slots = slots, .seq_start = seq_start, .seq_length = &seq_length, .block_table = q->table, .logit_rows = rows};
     enum mr_status status = q->forward.step(q->forward.self, &batch);
     if (!status)
         status = q->forward.score(q->forward.self, n, 0, next, scores);
@@ -105,7 +105,8 @@ static enum mr_status quality_open(struct quality *q, const struct mr_options *o
     struct mr_bundle_options bundle = {
         .source = options->model, .threads = (int)options->engine.threads, .pin = options->engine.pin,
         .precision = (enum mr_precision)options->engine.precision, .block_tokens = block_tokens,
-        .kv_bytes = (size_t)blocks * (size_t)block_tokens * (size_t)shape.n_layers * (size_t)shape.n_kv_heads * (size_t)shape.head_dim * 2 * sizeof(float),
+        .kv_bytes = (size_t)blocks * (size_t)block_tokens * (size_t)shape.n_layers * (size_t)shape.n_kv_heads * (size_t)shape.head_dim * 2 *
+                    sizeof(float),
         .max_step_tokens = QUALITY_STEP_TOKENS, .max_seqs = 1, .max_logits = QUALITY_STEP_TOKENS, .max_context = q->window,
         .seed = (uint64_t)options->engine.seed,
     };
@@ -126,8 +127,8 @@ static int print(const struct quality *q, struct mr_cli *cli)
     const char *path = q->bundle->ops->path(q->bundle->device);
     double mean = q->nll / (double)q->n_scored, rate = (double)q->n / q->seconds;
     if (!cli->json) {
-        printf("%s, %s: perplexity %.4f over %zu of %zu tokens in %zu window%s (mean %.6f nats a token), %.1f tok/s\n", q->bundle->name, path, exp(mean),
-               q->n_scored, q->n, q->n_windows, q->n_windows == 1 ? "" : "s", mean, rate);
+        printf("%s, %s: perplexity %.4f over %zu of %zu tokens in %zu window%s (mean %.6f nats a token), %.1f tok/s\n", q->bundle->name, path,
+               exp(mean), q->n_scored, q->n, q->n_windows, q->n_windows == 1 ? "" : "s", mean, rate);
         return MR_EXIT_DONE;
     }
     struct mr_buf out = {0};

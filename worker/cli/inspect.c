@@ -1,5 +1,9 @@
-/* `millrace inspect`: what a model file is, what it needs, and whether this program runs it. Reads metadata and the tensor table
- * only (and the whole file once for the digest, with --digest). One thread. */
+/* `millrace inspect`: what a model file is, what it needs, and whether this program runs it.
+ * Invariants:
+ * 1. Metadata and the tensor table are read, weights only for --digest: a 40 GB file is explained at once.
+ * 2. A file that parses is explained even when it does not run; the reason comes from the loader's own checks.
+ * 3. Nothing of the file reaches a terminal unfiltered.
+ * One thread. */
 #include "adapters/codec/codec.h"
 #include "worker/cli/cli.h"
 #include "worker/model/format_gguf.h"
@@ -247,7 +251,8 @@ static enum mr_status inspect_open(struct inspect *in, bool digest, uint64_t see
 {
     static const char scheme[] = "synthetic:";
     bool synthetic = strncmp(in->source, scheme, sizeof scheme - 1) == 0;
-    enum mr_status status = synthetic ? mr_synthetic_open(in->source + sizeof scheme - 1, seed, &in->synthetic, err) : mr_gguf_open(in->source, &in->gguf, err);
+    enum mr_status status = synthetic ? mr_synthetic_open(in->source + sizeof scheme - 1, seed, &in->synthetic, err)
+                                      : mr_gguf_open(in->source, &in->gguf, err);
     if (status)
         return status;
     if (synthetic) {

@@ -103,7 +103,8 @@ static void numbers_read(struct source *source, struct mr_shape *shape)
     shape->head_dim = number(source, "attention.key_length", MR_SHAPE_HEAD_DIM_MAX, usual);
     int32_t value_length = number(source, "attention.value_length", MR_SHAPE_HEAD_DIM_MAX, shape->head_dim);
     if (!source->status && value_length != shape->head_dim)
-        source->status = mr_err_set(source->err, MR_ERR_UNSUPPORTED, "keys of %d and values of %d elements are not built", shape->head_dim, value_length);
+        source->status = mr_err_set(source->err, MR_ERR_UNSUPPORTED, "keys of %d and values of %d elements are not built", shape->head_dim,
+                                    value_length);
     shape->norm_epsilon = real(source, "attention.layer_norm_rms_epsilon", -1);
     shape->rope_base = real(source, "rope.freq_base", 10000);
     shape->rope_dim = number(source, "rope.dimension_count", MR_SHAPE_HEAD_DIM_MAX, shape->head_dim);

@@ -82,7 +82,8 @@ static float *vector(struct loader *load, const char *const *names, const int64_
         if (!tensor)
             break;
         if (tensor->dtype != MR_F32 && tensor->dtype != MR_F16 && tensor->dtype != MR_BF16) {
-            load->status = mr_err_set(load->err, MR_ERR_INVALID, "tensor %s is %s: a vector is f32, f16 or bf16", names[i], mr_dtype_name(tensor->dtype));
+            load->status = mr_err_set(load->err, MR_ERR_INVALID, "tensor %s is %s: a vector is f32, f16 or bf16", names[i],
+                                      mr_dtype_name(tensor->dtype));
             break;
         }
         mr_quant_row(tensor->dtype, tensor->data, host + at, sizes[i]);
@@ -167,8 +168,8 @@ static void all_load(struct loader *load)
         struct mr_str name = load->table->tensors[i].name;
         w->stored_bytes += load->table->tensors[i].bytes;
         if (!load->used[i] && !load->status)
-            load->status = mr_err_set(load->err, MR_ERR_UNSUPPORTED, "tensor %.*s has no place in a %s model as built", name.n < NAME_BYTES ? (int)name.n : NAME_BYTES,
-                                      name.p, s->family);
+            load->status = mr_err_set(load->err, MR_ERR_UNSUPPORTED, "tensor %.*s has no place in a %s model as built",
+                                      name.n < NAME_BYTES ? (int)name.n : NAME_BYTES, name.p, s->family);
     }
 }
 
@@ -178,7 +179,8 @@ enum mr_status mr_weights_open(const struct mr_tensor_table *table, const struct
     struct mr_weights *w = calloc(1, sizeof *w);
     *out = NULL;
     if (w)
-        *w = (struct mr_weights){.ops = ops, .device = device, .n_layers = shape->n_layers, .layers = calloc((size_t)shape->n_layers, sizeof *w->layers)};
+        *w = (struct mr_weights){.ops = ops, .device = device, .n_layers = shape->n_layers,
+                                 .layers = calloc((size_t)shape->n_layers, sizeof *w->layers)};
     struct loader load = {.table = table, .shape = shape, .w = w, .used = calloc(table->n + 1, sizeof *load.used), .err = err};
     if (!w || !w->layers || !load.used)
         load.status = mr_err_set(err, MR_ERR_NOMEM, "no memory for %d layers", shape->n_layers);
