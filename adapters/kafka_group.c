@@ -80,8 +80,9 @@ static void take_over(struct kafka *k, rd_kafka_topic_partition_list_t *partitio
         slot->next = p->offset >= 0 ? p->offset : -1;
         struct mr_log_event event = {.kind = MR_LOG_ASSIGNED, .offset = slot->next, .generation = generation};
         kafka_tell(k, &event, p->topic, p->partition, (struct mr_str){p->metadata, p->metadata ? p->metadata_size : 0});
-        if (slot->next < 0)
-            p->offset = RD_KAFKA_OFFSET_BEGINNING;
+        if (slot->next < 0) /* as a number: a pause right now would else lose the first record unseen (invariant 2) */
+            slot->next = kafka_log_start(k->group, p->topic, p->partition);
+        p->offset = slot->next >= 0 ? slot->next : RD_KAFKA_OFFSET_BEGINNING;
     }
 }
 

@@ -179,6 +179,7 @@ static void render_owner(const struct mr_metrics *m, struct mr_buf *out)
     one(out, "stream_ignored_total", "counter", "Stream records that the fold ignored.", (double)o->ignored);
     one(out, "bad_metadata_total", "counter", "Commit metadata that could not be read.", (double)o->bad_metadata);
     one(out, "lost_by_retention_total", "counter", "Times that the input log no longer held the next offset.", (double)o->lost_by_retention);
+    one(out, "input_holes_total", "counter", "Input offsets that the log skipped.", (double)o->holes);
     one(out, "poison_total", "counter", "Runs ended as poison.", (double)o->poison);
     one(out, "dead_letters_total", "counter", "Dead letters written.", (double)o->dead);
     one(out, "kafka_errors_total", "counter", "Errors that the log reported.", (double)m->gauges.log_troubles);

@@ -118,6 +118,7 @@ struct mr_owner_stats {
     int32_t waiting, live;
     int64_t records, starts, takeovers, lost_starts, producer_errors, commits, commit_errors, revoked, parked_back, ignored, lost_by_retention;
     int64_t bad_metadata, poison, dead;
+    int64_t holes;                 /* input offsets that the log skipped: a transaction's markers, and nothing else */
     int64_t lag;                   /* input offsets seen and not finished */
     bool ready, draining, control_ready;
 };

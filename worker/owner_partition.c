@@ -175,6 +175,11 @@ static void record(struct mr_owner *owner, struct mr_partition *p, const struct 
     owner->stats.records++;
     struct mr_run *run = mr_partition_find(p, in->offset);
     struct mr_src src = {in->offset, in->timestamp_ms};
+    if (p->ledger.low >= 0 && in->offset > p->ledger.next) {
+        owner->stats.holes += in->offset - p->ledger.next;
+        mr_log(MR_LOG_WARN, "partition.hole", "topic=%s partition=%d from=%lld to=%lld", p->topic, p->number, (long long)p->ledger.next,
+               (long long)in->offset);
+    }
     enum mr_ledger_seen seen = mr_ledger_see(&p->ledger, in->offset);
     if (run && (run->foreign || run->src.timestamp_ms != src.timestamp_ms)) {
         owner_partition_stop(owner, p, run);
