@@ -1,4 +1,4 @@
-#include "kernel_case.h"
+#include "tests/kernels/kernel_case.h"
 #include "tests/test.h"
 
 /* A paged cache with poisoned unwritten slots, sequences whose blocks are scattered, and all rows' queries. */

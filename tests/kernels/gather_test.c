@@ -1,4 +1,4 @@
-#include "kernel_case.h"
+#include "tests/kernels/kernel_case.h"
 #include "tests/test.h"
 
 TEST(wanted_rows_are_copied_in_order)

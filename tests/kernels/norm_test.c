@@ -1,4 +1,4 @@
-#include "kernel_case.h"
+#include "tests/kernels/kernel_case.h"
 #include "tests/test.h"
 
 static void check_norm(enum mr_cpu_isa isa, int32_t rows, int32_t n, bool with_delta, bool with_out, float offset)

@@ -1,4 +1,4 @@
-#include "kernel_case.h"
+#include "tests/kernels/kernel_case.h"
 #include "tests/test.h"
 
 struct form {

@@ -29,7 +29,7 @@ PLANTED = [
     ("third-party", {"worker/a.c": "#include <jansson.h>\n"}),
     ("third-party", {f"adapters/kafka_{i}.c": "#include <librdkafka/rdkafka.h>\n" for i in range(11)}),
     ("header", {"base/alone.h": "size_t mr_alone;\n"}),
-    ("test", {"kv/lonely.h": "int mr_lonely_call(void);\n"}),
+    ("test", {"kv/lonely.h": "int mr_lonely_call(void);\n", "worker/uses.c": '#include "kv/lonely.h"\n'}),
     ("word", {"base/word.c": "/* TO" + "DO */\n"}),
     ("word", {"deploy/word": "cd /work" + "/x\n"}),
 ]

@@ -235,10 +235,11 @@ def check_words(path, text, report):
 
 
 def check_tests(texts, report):
-    """What a folder offers to others is called by some test: each header that declares mr_ functions has one that a test names."""
+    """What a folder offers to others is called by some test: a header with mr_ functions that another folder includes."""
     tests = "\n".join(t for p, t in texts.items() if p.startswith("tests/"))
+    wanted = {h for p, t in texts.items() if not p.startswith("tests/") for _, _, h in includes(t) if os.path.dirname(h) != os.path.dirname(p)}
     for path, text in texts.items():
-        offered = [name for name, _, _, _ in functions(text) if name.startswith("mr_")] if path.endswith(".h") and room(path) else []
+        offered = [name for name, _, _, _ in functions(text) if name.startswith("mr_")] if path in wanted and room(path) else []
         if offered and f'#include "{path}"' not in tests and not any(re.search(rf"\b{name}\b", tests) for name in offered):
             report.add("test", path, 1, f"no test calls any of its {len(offered)} functions")
 
