@@ -20,7 +20,7 @@ static int bench(int argc, char **argv, char *text, size_t size)
     close(saved);
     close(to);
     unlink(path);
-    mr_arena_fini(&cli.arena);
+    mr_cli_close(&cli);
     return code;
 }
 

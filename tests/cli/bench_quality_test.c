@@ -29,7 +29,7 @@ static double quality(const char *content, char *window, const char *key, int *c
     if (n > 1 && mr_codec_json.decode((struct mr_str){line, (size_t)n - 1}, NULL, &arena, &root, &err) == MR_CODEC_OK)
         mr_value_number(mr_value_get(&root, key), &x);
     mr_arena_fini(&arena);
-    mr_arena_fini(&cli.arena);
+    mr_cli_close(&cli);
     close(in), close(to);
     unlink(in_path), unlink(out_path);
     return x;

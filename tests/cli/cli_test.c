@@ -31,15 +31,14 @@ TEST(options_from_flags)
     EXPECT_EQ(options->engine.threads, 3);
     EXPECT_EQ(options->kv.memory_bytes, 2ll << 30);
     EXPECT(mr_cli_options(&cli) == options); /* read once */
-    mr_options_fini(cli.options);
-    mr_arena_fini(&cli.arena);
+    mr_cli_close(&cli);
     struct mr_cli wrong = {0};
     EXPECT(mr_cli_set(&wrong, "engine.thread", "3"));
     EXPECT(mr_cli_options(&wrong) == NULL);
-    mr_arena_fini(&wrong.arena);
+    mr_cli_close(&wrong);
     struct mr_cli no_file = {.config_file = "/no/such/file"};
     EXPECT(mr_cli_options(&no_file) == NULL);
-    mr_arena_fini(&no_file.arena);
+    mr_cli_close(&no_file);
 }
 
 TEST(what_a_build_lacks)

@@ -27,7 +27,7 @@ static int inspect(bool json, char *a, char *b)
     text[n > 0 ? n : 0] = 0;
     close(to);
     unlink(path);
-    mr_arena_fini(&cli.arena);
+    mr_cli_close(&cli);
     return code;
 }
 

@@ -35,7 +35,7 @@ static void run(const char *input, const char *const *flags)
     fflush(stdout);
     dup2(saved, STDOUT_FILENO);
     close(saved);
-    mr_arena_fini(&cli.arena);
+    mr_cli_close(&cli);
     mr_arena_fini(&out.arena);
     out.n = 0;
     FILE *file = fopen(out_path, "r");
@@ -222,10 +222,12 @@ TEST(usage)
     struct mr_cli cli = {0};
     char *no_model[] = {"run", "/dev/null"}, *two[] = {"run", "a", "b"}, *no_file[] = {"run", "--model", "synthetic:tiny", "/no/such/file"};
     EXPECT_EQ(mr_verb_run(&cli, 2, no_model), MR_EXIT_FAILED);
-    cli = (struct mr_cli){0};
+    mr_cli_close(&cli);
     EXPECT_EQ(mr_verb_run(&cli, 3, two), MR_EXIT_USAGE);
-    cli = (struct mr_cli){0};
+    mr_cli_close(&cli);
     EXPECT_EQ(mr_verb_run(&cli, 4, no_file), MR_EXIT_FAILED);
+    mr_cli_close(&cli);
+    mr_arena_fini(&out.arena); /* of the last run */
 }
 
 TEST_MAIN(TEST_CASE(bad_lines_leave_their_neighbours_alone), TEST_CASE(batch_lines_come_back_as_batch_lines), TEST_CASE(together_as_alone),

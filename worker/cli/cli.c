@@ -48,7 +48,7 @@ static int cli_manual(const struct mr_outside *outside)
         printf(".SS %s\n%s.\n.PP\n.nf\n", verbs[i].name, verbs[i].help);
         verbs[i].run(&cli, 2, (char *[]){(char *)verbs[i].name, "--help", NULL});
         printf(".fi\n");
-        mr_arena_fini(&cli.arena);
+        mr_cli_close(&cli);
     }
     return MR_EXIT_DONE;
 }
@@ -131,6 +131,14 @@ const struct mr_options *mr_cli_options(struct mr_cli *cli)
     return cli->options = options;
 }
 
+void mr_cli_close(struct mr_cli *cli)
+{
+    if (cli->options)
+        mr_options_fini(cli->options);
+    mr_arena_fini(&cli->arena);
+    *cli = (struct mr_cli){.outside = cli->outside};
+}
+
 int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
 {
     if (argc < 2) {
@@ -152,9 +160,7 @@ int mr_cli_main(const struct mr_outside *outside, int argc, char **argv)
             continue;
         struct mr_cli cli = {.outside = outside};
         int code = verbs[i].run(&cli, argc - 1, argv + 1);
-        if (cli.options)
-            mr_options_fini(cli.options);
-        mr_arena_fini(&cli.arena);
+        mr_cli_close(&cli);
         if (fflush(stdout) != 0 && code == MR_EXIT_DONE)
             code = mr_cli_fail("standard output could not be written");
         return code;

@@ -30,6 +30,8 @@ struct mr_cli {
 };
 
 int mr_cli_main(const struct mr_outside *outside, int argc, char **argv);
+/* Frees what the frame keeps for one verb; cli may be used again. */
+void mr_cli_close(struct mr_cli *cli);
 
 /* The options of -c and --set over the defaults: read at the first call, the frame frees them. NULL: it was explained on
  * stderr, return MR_EXIT_USAGE. */
