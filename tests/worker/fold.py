@@ -1,63 +1,46 @@
-"""The fold of a run's stream records in Python, for clients in any language to copy; and its check against the shared vectors.
+"""The README's fold, as it stands there, against the vectors that the C fold passes.
 Usage: fold.py VECTORS.jsonl"""
 import json
+import os
+import re
 import sys
 
-
-def fnv(h, data):
-    for byte in data:
-        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return h
+README = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "README.md")
 
 
-def hex16(number):
-    return "%016x" % number
+def readme_fold():
+    with open(README, encoding="utf-8") as page:
+        code = re.search(r"```python\n(.*?class Fold.*?)```", page.read(), re.DOTALL).group(1)
+    names = {}
+    exec(compile(code, README, "exec"), names)
+    return names["Fold"]
 
 
-class Fold:
+class Fold(readme_fold()):
+    """The same, counting what it ignores by kind."""
+
     def __init__(self, job):
-        self.epoch, self.writer, self.seq, self.closed, self.ignored = 0, hex16(0), 0, None, {}
-        self.ctx = fnv(0xCBF29CE484222325, job.encode())
+        super().__init__(job)
+        self.ignored = {}
 
-    def counts(self, r):
-        if self.closed:
-            return False
-        if r["kind"] == "start":
-            if r["epoch"] <= self.epoch:
-                return False
-            self.epoch, self.writer = r["epoch"], r["writer"]
-            return True
-        if self.epoch == 0 or (r["epoch"], r["writer"]) != (self.epoch, self.writer):
-            return False
-        if r["kind"] == "yield":
-            return True
-        if r["kind"] == "tok":
-            ctx = self.ctx
-            for token in r["ids"]:
-                ctx = fnv(ctx, r["choice"].to_bytes(4, "little") + token.to_bytes(4, "little"))
-            if not r["ids"] or r["seq"] != self.seq or r["ctx"] != hex16(ctx):
-                return False
-            self.seq, self.ctx = self.seq + len(r["ids"]), ctx
-            return True
-        if r["n"] != self.seq or r["ctx"] != hex16(self.ctx):
-            return False
-        self.closed = r["kind"]
-        return True
-
-    def add(self, r):
-        accepted = self.counts(r)
+    def add(self, record):
+        accepted = self.counts(record)
         if not accepted:
-            self.ignored[r["kind"]] = self.ignored.get(r["kind"], 0) + 1
+            self.ignored[record["kind"]] = self.ignored.get(record["kind"], 0) + 1
         return accepted
+
+
+def run(case):
+    fold = Fold(case["job"])
+    accept = [fold.add(record) for record in case["records"]]
+    return accept, fold.epoch, fold.writer, fold.seq, "%016x" % fold.ctx, fold.closed, fold.ignored
 
 
 def main():
     failed = ran = 0
     for line in open(sys.argv[1], encoding="utf-8"):
         case = json.loads(line)
-        fold = Fold(case["job"])
-        accept = [fold.add(r) for r in case["records"]]
-        got = (accept, fold.epoch, fold.writer, fold.seq, hex16(fold.ctx), fold.closed, fold.ignored)
+        got = run(case)
         want = tuple(case[k] for k in ("accept", "epoch", "writer", "seq", "ctx", "closed", "ignored"))
         ran += 1
         if got != want:
