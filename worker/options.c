@@ -86,6 +86,8 @@ static enum mr_status read_secret(struct opening *o, const char *path, struct mr
         return mr_err_set(o->err, MR_ERR_INVALID, "%s%s holds a secret: it must be a file that only its owner may read (mode 0600)", o->where, path);
     if (!whole)
         return mr_err_set(o->err, MR_ERR_IO, "%scannot read %s whole", o->where, path);
+    if (info.st_size && memchr(out->p + out->n, 0, (size_t)info.st_size))
+        return mr_err_set(o->err, MR_ERR_INVALID, "%s%s holds a zero byte: a secret is text", o->where, path);
     out->n += (size_t)info.st_size;
     if (out->n && out->p[out->n - 1] == '\n')
         out->n--;

@@ -148,6 +148,13 @@ TEST(includes_stay_in_the_folder)
     EXPECT_EQ(read_file("@include \"loop.conf\"\n", &err), MR_ERR_LIMIT);
     EXPECT_EQ(read_file("@include \"wrong.conf\"\n", &err), MR_ERR_INVALID);
     EXPECT(strstr(err.text, "wrong.conf:3: ") != NULL);
+    char many[MR_CONFIG_FILES_MAX * 32] = "";
+    put("in/empty.conf", "\n");
+    for (int i = 1; i < MR_CONFIG_FILES_MAX; i++) /* the first file counts */
+        strcat(many, "@include \"empty.conf\"\n");
+    EXPECT_EQ(read_file(many, &err), MR_OK);
+    strcat(many, "@include \"empty.conf\"\n");
+    EXPECT_EQ(read_file(many, &err), MR_ERR_LIMIT);
     EXPECT_EQ(mr_config_read_file("/nonexistent/x", NULL, NULL, &err), MR_ERR_IO);
     snprintf(path, sizeof path, "rm -rf %s", folder);
     EXPECT_EQ(system(path), 0);

@@ -178,6 +178,21 @@ TEST(values_and_bytes_end_at_their_numbers)
     mr_arena_fini(&arena);
 }
 
+TEST(the_largest_text)
+{
+    struct mr_arena arena;
+    struct mr_value value;
+    char *text = malloc(MR_CODEC_BYTES_MAX + 1);
+    memset(text, 'x', MR_CODEC_BYTES_MAX + 1);
+    text[0] = text[MR_CODEC_BYTES_MAX - 1] = '"';
+    mr_arena_init(&arena, 0);
+    EXPECT_EQ(mr_codec_json.decode((struct mr_str){text, MR_CODEC_BYTES_MAX}, NULL, &arena, &value, NULL), MR_CODEC_OK);
+    text[MR_CODEC_BYTES_MAX - 1] = 'x', text[MR_CODEC_BYTES_MAX] = '"';
+    EXPECT_EQ(mr_codec_json.decode((struct mr_str){text, MR_CODEC_BYTES_MAX + 1}, NULL, &arena, &value, NULL), MR_CODEC_SIZE);
+    mr_arena_fini(&arena);
+    free(text);
+}
+
 TEST(errors_name_the_place_and_not_the_text)
 {
     struct mr_arena arena;
@@ -224,5 +239,5 @@ TEST(what_is_not_finite_is_null)
 }
 
 TEST_MAIN(TEST_CASE(accepts_and_writes_back), TEST_CASE(refuses_by_kind), TEST_CASE(depth_ends_at_its_number),
-          TEST_CASE(values_and_bytes_end_at_their_numbers), TEST_CASE(errors_name_the_place_and_not_the_text),
+          TEST_CASE(values_and_bytes_end_at_their_numbers), TEST_CASE(the_largest_text), TEST_CASE(errors_name_the_place_and_not_the_text),
           TEST_CASE(doubles_read_back_the_same), TEST_CASE(what_is_not_finite_is_null))

@@ -220,6 +220,16 @@ TEST(secrets_stay_inside)
     EXPECT(strstr(out.p, "sasl.username=u") != NULL);
     mr_buf_fini(&out);
     mr_options_fini(&o);
+    EXPECT_EQ(truncate(file, 100), 0); /* zeros behind it */
+    EXPECT_EQ(open_text(&o, text, &err), MR_ERR_INVALID);
+    for (int n = 65536; n <= 65537; n++) {
+        FILE *long_one = fopen(file, "w");
+        for (int i = 0; i < n; i++)
+            fputc('x', long_one);
+        fclose(long_one);
+        EXPECT_EQ(open_text(&o, text, &err), n == 65536 ? MR_OK : MR_ERR_IO);
+        mr_options_fini(&o);
+    }
     chmod(file, 0640);
     EXPECT_EQ(open_text(&o, text, &err), MR_ERR_INVALID);
     EXPECT(strstr(err.text, "0600") != NULL);

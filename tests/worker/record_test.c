@@ -169,6 +169,19 @@ TEST(ids_end_at_their_number)
     }
 }
 
+TEST(choices_end_at_their_number)
+{
+    struct mr_stream_record r = sample(MR_FOLD_TOK), back;
+    for (r.choice = MR_STREAM_CHOICES_MAX - 1; r.choice <= MR_STREAM_CHOICES_MAX; r.choice++) {
+        struct mr_buf bytes = {0};
+        struct mr_arena arena;
+        EXPECT(mr_stream_record_encode(&r, MR_ENCODING_JSON, &bytes));
+        EXPECT_EQ(decode(&bytes, &arena, &back, NULL), r.choice < MR_STREAM_CHOICES_MAX ? MR_OK : MR_ERR_INVALID);
+        mr_buf_fini(&bytes);
+        mr_arena_fini(&arena);
+    }
+}
+
 TEST(headers)
 {
     struct mr_stream_headers h;
@@ -199,5 +212,5 @@ TEST(the_folds_view)
 }
 
 TEST_MAIN(TEST_CASE(every_kind_round_trips), TEST_CASE(the_wire_by_example), TEST_CASE(logprobs_keep_bytes_and_digits),
-          TEST_CASE(what_the_fold_needs_is_demanded), TEST_CASE(unknown_keys_are_ignored), TEST_CASE(ids_end_at_their_number), TEST_CASE(headers),
+          TEST_CASE(what_the_fold_needs_is_demanded), TEST_CASE(unknown_keys_are_ignored), TEST_CASE(ids_end_at_their_number), TEST_CASE(choices_end_at_their_number), TEST_CASE(headers),
           TEST_CASE(the_folds_view))

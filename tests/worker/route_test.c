@@ -77,6 +77,22 @@ TEST(what_cannot_be_is_refused)
     }
 }
 
+TEST(lists_end_at_their_number)
+{
+    static char json[8192];
+    for (int n = MR_ROUTE_LIST_MAX; n <= MR_ROUTE_LIST_MAX + 1; n++) {
+        struct mr_arena arena;
+        struct mr_route r[4];
+        int routes, at = sprintf(json, "[{\"name\":\"bulk\",\"models\":[");
+        for (int i = 0; i < n; i++)
+            at += sprintf(json + at, "%s\"m%d\"", i ? "," : "", i);
+        strcpy(json + at, "]}]");
+        mr_arena_init(&arena, 0);
+        EXPECT_EQ(read_routes(json, r, &routes, &arena, NULL), n <= MR_ROUTE_LIST_MAX ? MR_OK : MR_ERR_INVALID);
+        mr_arena_fini(&arena);
+    }
+}
+
 TEST(names_end_at_their_numbers)
 {
     char text[256];
@@ -104,4 +120,4 @@ TEST(names_end_at_their_numbers)
     EXPECT_EQ(mr_routes_check(routes, MR_ROUTES_MAX + 1, NULL), MR_ERR_INVALID);
 }
 
-TEST_MAIN(TEST_CASE(what_is_not_given_is_derived), TEST_CASE(what_cannot_be_is_refused), TEST_CASE(names_end_at_their_numbers))
+TEST_MAIN(TEST_CASE(what_is_not_given_is_derived), TEST_CASE(what_cannot_be_is_refused), TEST_CASE(lists_end_at_their_number), TEST_CASE(names_end_at_their_numbers))
