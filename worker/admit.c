@@ -69,21 +69,20 @@ static enum mr_reason admit_check_ids(const struct mr_admit *admit, const int32_
 }
 
 /* The spans of the prompt: the rendered chat, or the text as one that is the user's. */
-static enum mr_reason admit_render(const struct mr_admit *admit, struct mr_job *job, struct mr_chat_span **spans, size_t *n_spans,
-                                   struct mr_refusal *refusal)
+static enum mr_reason admit_render(const struct mr_admit *admit, struct mr_job *job, struct mr_chat_spans *out, struct mr_refusal *refusal)
 {
     if (job->kind == MR_JOB_COMPLETION) {
-        *spans = mr_arena_alloc(&job->arena, sizeof **spans);
-        if (!*spans)
+        out->spans = mr_arena_alloc(&job->arena, sizeof *out->spans);
+        if (!out->spans)
             return mr_refuse(refusal, MR_REASON_INTERNAL, "prompt", "no memory for the prompt");
-        **spans = (struct mr_chat_span){.text = job->prompt};
-        *n_spans = 1;
+        out->spans[0] = (struct mr_chat_span){.text = job->prompt};
+        out->n = 1;
         return MR_REASON_NONE;
     }
     struct mr_err err;
     if (!admit->bundle->chat)
         return mr_refuse(refusal, MR_REASON_TEMPLATE_FAILED, "messages", "this model takes no chat: %s", admit->bundle->chat_error);
-    if (mr_chat_render(admit->bundle->chat, job->messages, true, &job->arena, spans, n_spans, &err) != MR_OK)
+    if (mr_chat_render(admit->bundle->chat, job->messages, true, &job->arena, out, &err) != MR_OK)
         return mr_refuse(refusal, MR_REASON_TEMPLATE_FAILED, "messages", "%s", err.text);
     return MR_REASON_NONE;
 }
@@ -96,35 +95,36 @@ static enum mr_reason admit_too_long(const struct mr_admit *admit, const char *f
                      field, (long long)n, admit->max_prompt, admit->context);
 }
 
-static enum mr_reason admit_encode(const struct mr_admit *admit, struct mr_job *job, const int32_t **out, int32_t *n_out,
+static enum mr_reason admit_encode(const struct mr_admit *admit, struct mr_job *job, const int32_t **ids, int32_t *n_ids,
                                    struct mr_refusal *refusal)
 {
     const struct mr_tokenizer *tokenizer = admit->bundle->tokenizer;
     const char *field = job->kind == MR_JOB_CHAT ? "messages" : "prompt";
-    struct mr_chat_span *spans;
-    size_t n_spans, bytes = 0, n = 1;
-    enum mr_reason reason = admit_render(admit, job, &spans, &n_spans, refusal);
+    struct mr_chat_spans prompt;
+    size_t bytes = 0;
+    enum mr_reason reason = admit_render(admit, job, &prompt, refusal);
     if (reason != MR_REASON_NONE)
         return reason;
-    for (size_t i = 0; i < n_spans; i++)
-        bytes += spans[i].text.n;
-    /* a token is at least a byte; one place in front for BOS, one more to see that it is too many */
-    size_t capacity = 2 + (bytes < (size_t)admit->max_prompt ? bytes : (size_t)admit->max_prompt);
-    int32_t *ids = mr_arena_array(&job->arena, capacity, sizeof *ids);
-    if (!ids)
+    for (size_t i = 0; i < prompt.n; i++)
+        bytes += prompt.spans[i].text.n;
+    /* one place in front for BOS, one more to see that it is too many */
+    size_t most = bytes * MR_TOKENIZER_IDS_PER_BYTE;
+    struct mr_token_ids out = {.capacity = 2 + (most < (size_t)admit->max_prompt ? most : (size_t)admit->max_prompt), .n = 1};
+    out.ids = mr_arena_array(&job->arena, out.capacity, sizeof *out.ids);
+    if (!out.ids)
         return mr_refuse(refusal, MR_REASON_INTERNAL, field, "no memory for the prompt");
     struct mr_err err;
-    enum mr_status status = mr_tokenizer_encode_spans(tokenizer, spans, n_spans, ids, capacity, &n, &err);
+    enum mr_status status = mr_tokenizer_encode_spans(tokenizer, prompt.spans, prompt.n, &out, &err);
     if (status == MR_ERR_LIMIT)
         return admit_too_long(admit, field, -1, refusal);
     if (status != MR_OK)
         return mr_refuse(refusal, MR_REASON_INTERNAL, field, "%s", err.text);
-    if (n == 1)
+    if (out.n == 1)
         return mr_refuse(refusal, MR_REASON_EMPTY_PROMPT, field, "%s has no token", field);
-    bool bos = mr_tokenizer_bos(tokenizer) >= 0 && ids[1] != mr_tokenizer_bos(tokenizer);
-    ids[0] = mr_tokenizer_bos(tokenizer);
-    *out = bos ? ids : ids + 1;
-    *n_out = (int32_t)n - !bos;
+    bool bos = mr_tokenizer_bos(tokenizer) >= 0 && out.ids[1] != mr_tokenizer_bos(tokenizer);
+    out.ids[0] = mr_tokenizer_bos(tokenizer);
+    *ids = bos ? out.ids : out.ids + 1;
+    *n_ids = (int32_t)out.n - !bos;
     return MR_REASON_NONE;
 }
 

@@ -96,16 +96,15 @@ struct mr_topic_need *mr_topic_plan(const struct mr_options *options, struct mr_
 
 struct judge {
     const struct mr_topic *is;
-    struct mr_topic_fault *faults;
-    size_t max, *n;
+    struct mr_topic_faults *faults;
 };
 
 static void fault(struct judge *judge, const char *setting, const char *is, const char *format, ...) __attribute__((format(printf, 4, 5)));
 static void fault(struct judge *judge, const char *setting, const char *is, const char *format, ...)
 {
-    if (*judge->n == judge->max)
+    if (judge->faults->n == MR_TOPIC_FAULTS_MAX)
         return;
-    struct mr_topic_fault *f = &judge->faults[(*judge->n)++];
+    struct mr_topic_fault *f = &judge->faults->list[judge->faults->n++];
     va_list args;
     va_start(args, format);
     snprintf(f->topic, sizeof f->topic, "%s", judge->is->name);
@@ -146,10 +145,14 @@ static void judge_word(struct judge *judge, const char *key, const char *word, b
 }
 
 void mr_topic_judge(const struct mr_options *options, const struct mr_topic_need *need, const struct mr_topic *is, bool only_partitions,
-                    struct mr_topic_fault *faults, size_t max, size_t *n)
+                    struct mr_topic_faults *faults)
 {
-    struct judge judge = {is, faults, max, n};
+    struct judge judge = {is, faults};
     char count[16];
+    if (is->partitions < 0) {
+        fault(&judge, "topic", "missing", "`millrace topics create` makes it");
+        return;
+    }
     snprintf(count, sizeof count, "%d", is->partitions);
     if (need->role == MR_TOPIC_CONTROL && is->partitions != 1)
         fault(&judge, "partitions", count, "1");
@@ -172,10 +175,10 @@ void mr_topic_judge(const struct mr_options *options, const struct mr_topic_need
     }
 }
 
-static void judge_pair(const char *input, int32_t n_input, const char *stream, int32_t n_stream, struct mr_topic_fault *faults, size_t max, size_t *n)
+static void judge_pair(const char *input, int32_t n_input, const char *stream, int32_t n_stream, struct mr_topic_faults *faults)
 {
     struct mr_topic topic = {0};
-    struct judge judge = {&topic, faults, max, n};
+    struct judge judge = {&topic, faults};
     char is[16];
     if (n_input < 0 || n_stream < 0 || n_stream >= n_input)
         return;
@@ -184,12 +187,12 @@ static void judge_pair(const char *input, int32_t n_input, const char *stream, i
     fault(&judge, "partitions", is, "at least %d, as many as %s has", n_input, input);
 }
 
-void mr_topic_judge_counts(const struct mr_route *route, const struct mr_topic_counts *counts, struct mr_topic_fault *faults, size_t max, size_t *n)
+void mr_topic_judge_counts(const struct mr_route *route, const struct mr_topic_counts *counts, struct mr_topic_faults *faults)
 {
-    judge_pair(route->jobs, counts->jobs, route->stream, counts->stream, faults, max, n);
+    judge_pair(route->jobs, counts->jobs, route->stream, counts->stream, faults);
     if (route->parked[0] == '\0')
         return;
-    judge_pair(route->parked, counts->parked, route->stream_parked, counts->stream_parked, faults, max, n);
+    judge_pair(route->parked, counts->parked, route->stream_parked, counts->stream_parked, faults);
     if (counts->jobs >= 0 && counts->parked >= 0 && counts->parked < counts->jobs)
-        judge_pair(route->jobs, counts->jobs, route->parked, counts->parked, faults, max, n); /* a job is parked under its own partition's number */
+        judge_pair(route->jobs, counts->jobs, route->parked, counts->parked, faults); /* a job is parked under its own partition's number */
 }

@@ -53,8 +53,8 @@ static void open_hostile(struct mr_str text)
     struct mr_tokenizer *tokenizer = NULL;
     if (mr_tokenizer_open(&vocabulary, &tokenizer, NULL) == MR_OK) {
         int32_t ids[256];
-        size_t n_ids = 0;
-        mr_tokenizer_encode(tokenizer, text, true, ids, 256, &n_ids, NULL);
+        struct mr_token_ids out = {ids, 256, 0};
+        mr_tokenizer_encode(tokenizer, text, true, &out, NULL);
     }
     mr_tokenizer_close(tokenizer);
 }
@@ -62,12 +62,12 @@ static void open_hostile(struct mr_str text)
 static void check_round_trip(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, bool lossless)
 {
     static int32_t ids[IDS_MAX];
-    size_t n = 0;
-    if (mr_tokenizer_encode(tokenizer, text, special, ids, IDS_MAX, &n, NULL) != MR_OK)
+    struct mr_token_ids out = {ids, IDS_MAX, 0};
+    if (mr_tokenizer_encode(tokenizer, text, special, &out, NULL) != MR_OK)
         return;
     struct mr_detokenizer detokenizer = {0};
     struct mr_buf bytes = {0}, shown = {0}, wanted = {0};
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < out.n; i++) {
         CHECK(special || !mr_tokenizer_is_control(tokenizer, ids[i]));
         mr_buf_add_str(&bytes, mr_tokenizer_piece(tokenizer, ids[i]));
         mr_detokenizer_add(&detokenizer, mr_tokenizer_piece(tokenizer, ids[i]), &shown);

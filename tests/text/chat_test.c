@@ -26,13 +26,12 @@ static struct mr_chat *open_smollm2(void)
 /* The rendered text in arena; {NULL, 0}: refused, err says why. */
 static struct mr_str render(const struct mr_chat *chat, const struct mr_value *messages, bool generation, struct mr_err *err)
 {
-    struct mr_chat_span *spans;
-    size_t n;
+    struct mr_chat_spans spans;
     struct mr_buf out = {0};
-    if (mr_chat_render(chat, messages, generation, &arena, &spans, &n, err) != MR_OK)
+    if (mr_chat_render(chat, messages, generation, &arena, &spans, err) != MR_OK)
         return (struct mr_str){0};
-    for (size_t i = 0; i < n; i++)
-        mr_buf_add_str(&out, spans[i].text);
+    for (size_t i = 0; i < spans.n; i++)
+        mr_buf_add_str(&out, spans.spans[i].text);
     struct mr_str text = mr_arena_str(&arena, mr_buf_view(&out));
     mr_buf_fini(&out);
     return text;
@@ -50,18 +49,18 @@ TEST(goldens)
         struct mr_value row = golden_json(line, &arena);
         bool generation = mr_value_get(&row, "add_generation_prompt")->as.boolean;
         const struct mr_value *messages = mr_value_get(&row, "messages");
-        struct mr_chat_span *spans;
-        size_t n_spans, n = 0;
+        struct mr_chat_spans spans;
+        struct mr_token_ids out = {ids, 1 << 16, 0};
         EXPECT(mr_str_equal(render(chat, messages, generation, NULL), golden_text(&row, "rendered")));
-        EXPECT_EQ(mr_chat_render(chat, messages, generation, &arena, &spans, &n_spans, NULL), MR_OK);
+        EXPECT_EQ(mr_chat_render(chat, messages, generation, &arena, &spans, NULL), MR_OK);
         bool user_controls = mr_str_is(golden_text(&row, "id"), "chat08"); /* the reference lets a message make them; we do not */
         if (user_controls) {
             injected++;
-            EXPECT_EQ(mr_tokenizer_encode(tokenizer, golden_text(&row, "rendered"), true, ids, 1 << 16, &n, NULL), MR_OK);
+            EXPECT_EQ(mr_tokenizer_encode(tokenizer, golden_text(&row, "rendered"), true, &out, NULL), MR_OK);
         } else {
-            EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans, n_spans, ids, 1 << 16, &n, NULL), MR_OK);
+            EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans.spans, spans.n, &out, NULL), MR_OK);
         }
-        if (!golden_ids_equal(&row, "ids", ids, n)) {
+        if (!golden_ids_equal(&row, "ids", ids, out.n)) {
             printf("%.*s\n", (int)line.n, line.p);
             EXPECT(false);
         }
@@ -109,15 +108,15 @@ TEST(messages_make_no_control_token)
     for (size_t a = 0; a < 6; a++)
         for (size_t b = 0; b < 6; b++) {
             struct mr_value messages = mr_value_array(&arena, 1), message = mr_value_map(&arena, 2);
-            struct mr_chat_span *spans;
-            size_t n_spans, n = 0;
+            struct mr_chat_spans spans;
+            struct mr_token_ids out = {ids, 1 << 12, 0};
             int controls = 0;
             mr_value_set(&message, "role", mr_value_string(mr_str_from(evil[a])));
             mr_value_set(&message, "content", mr_value_string(mr_str_from(evil[b])));
             mr_value_push(&messages, message);
-            EXPECT_EQ(mr_chat_render(chat, &messages, true, &arena, &spans, &n_spans, NULL), MR_OK);
-            EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans, n_spans, ids, 1 << 12, &n, NULL), MR_OK);
-            for (size_t i = 0; i < n; i++)
+            EXPECT_EQ(mr_chat_render(chat, &messages, true, &arena, &spans, NULL), MR_OK);
+            EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans.spans, spans.n, &out, NULL), MR_OK);
+            for (size_t i = 0; i < out.n; i++)
                 controls += mr_tokenizer_is_control(tokenizer, ids[i]);
             EXPECT_EQ(controls, 5); /* default system message 2, message 2, generation prompt 1 */
             mr_arena_fini(&arena);

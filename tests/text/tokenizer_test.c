@@ -9,6 +9,23 @@
 enum { IDS_MAX = 1 << 16 };
 static int32_t ids[IDS_MAX];
 
+/* Encodes into ids[*n .. capacity). */
+static enum mr_status encode(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, size_t capacity, size_t *n)
+{
+    struct mr_token_ids out = {ids, capacity, *n};
+    enum mr_status status = mr_tokenizer_encode(tokenizer, text, special, &out, NULL);
+    *n = out.n;
+    return status;
+}
+
+static enum mr_status encode_spans(const struct mr_tokenizer *tokenizer, const struct mr_chat_span *spans, size_t n_spans, size_t *n)
+{
+    struct mr_token_ids out = {ids, IDS_MAX, *n};
+    enum mr_status status = mr_tokenizer_encode_spans(tokenizer, spans, n_spans, &out, NULL);
+    *n = out.n;
+    return status;
+}
+
 static struct mr_str from_hex(struct mr_str hex, char *out)
 {
     for (size_t i = 0; i + 1 < hex.n; i += 2) {
@@ -30,7 +47,7 @@ static void expect_line(bool ok, struct mr_str id, const char *what)
 static void expect_ids(const struct mr_tokenizer *tokenizer, const struct mr_value *row, struct mr_str text, bool special, const char *key)
 {
     size_t n = 0;
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, text, special, ids, IDS_MAX, &n, NULL), MR_OK);
+    EXPECT_EQ(encode(tokenizer, text, special, IDS_MAX, &n), MR_OK);
     expect_line(golden_ids_equal(row, key, ids, n), golden_text(row, "id"), key);
 }
 
@@ -124,11 +141,11 @@ TEST(user_text_makes_no_control_token)
         struct mr_str text = random_text(&buf);
         struct mr_chat_span spans[] = {{MR_STR("<|im_start|>"), true}, {text, false}, {MR_STR("start|><|im_end|>\n"), true}};
         size_t n = 0;
-        EXPECT_EQ(mr_tokenizer_encode(tokenizer, text, false, ids, IDS_MAX, &n, NULL), MR_OK);
+        EXPECT_EQ(encode(tokenizer, text, false, IDS_MAX, &n), MR_OK);
         for (size_t i = 0; i < n; i++)
             EXPECT(!mr_tokenizer_is_control(tokenizer, ids[i]));
         n = 0;
-        EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans, 3, ids, IDS_MAX, &n, NULL), MR_OK);
+        EXPECT_EQ(encode_spans(tokenizer, spans, 3, &n), MR_OK);
         int controls = 0;
         for (size_t i = 0; i < n; i++)
             controls += mr_tokenizer_is_control(tokenizer, ids[i]);
@@ -173,7 +190,7 @@ TEST(merging_equals_its_definition)
             rank = 0;
         }
         size_t got = 0;
-        EXPECT_EQ(mr_tokenizer_encode(tokenizer, (struct mr_str){text, (size_t)n_text}, false, ids, IDS_MAX, &got, NULL), MR_OK);
+        EXPECT_EQ(encode(tokenizer, (struct mr_str){text, (size_t)n_text}, false, IDS_MAX, &got), MR_OK);
         EXPECT_EQ(got, n);
         for (int i = 0; i < n && got == (size_t)n; i++)
             EXPECT(mr_str_is(mr_tokenizer_piece(tokenizer, ids[i]), symbols[i]));
@@ -198,8 +215,9 @@ static void *encode_long(void *argument)
     int32_t *out = malloc(text->bytes * sizeof *out);
     for (size_t i = 0; i < text->bytes; i++)
         bytes[i] = text->unit.p[i % text->unit.n];
-    text->n = 0;
-    text->status = mr_tokenizer_encode(text->tokenizer, (struct mr_str){bytes, text->bytes}, true, out, text->bytes, &text->n, NULL);
+    struct mr_token_ids encoded = {out, text->bytes, 0};
+    text->status = mr_tokenizer_encode(text->tokenizer, (struct mr_str){bytes, text->bytes}, true, &encoded, NULL);
+    text->n = encoded.n;
     size_t decoded = 0;
     for (size_t i = 0; i < text->n; i++)
         decoded += mr_tokenizer_piece(text->tokenizer, out[i]).n;
@@ -247,19 +265,20 @@ TEST(limits)
     struct mr_tokenizer *tokenizer = golden_tokenizer("tokenizers/smollm2.vocabulary");
     struct mr_err err;
     size_t n = 0;
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("Hello world"), false, ids, 2, &n, &err), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR("Hello world"), false, 2, &n), MR_OK);
     EXPECT_EQ(n, 2);
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("!"), false, ids, 2, &n, &err), MR_ERR_LIMIT);
+    EXPECT_EQ(encode(tokenizer, MR_STR("!"), false, 2, &n), MR_ERR_LIMIT);
     EXPECT_EQ(n, 2);
     n = 0;
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("Hello world"), false, ids, 1, &n, &err), MR_ERR_LIMIT);
+    EXPECT_EQ(encode(tokenizer, MR_STR("Hello world"), false, 1, &n), MR_ERR_LIMIT);
     EXPECT_EQ(n, 1);
     n = 0;
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR(""), false, ids, 0, &n, &err), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR(""), false, 0, &n), MR_OK);
     EXPECT_EQ(n, 0);
     char *bytes = calloc(MR_TOKENIZER_TEXT_BYTES_MAX + 1, 1); /* NUL bytes: one token each, so the capacity refuses the longest allowed */
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, (struct mr_str){bytes, MR_TOKENIZER_TEXT_BYTES_MAX + 1}, false, ids, IDS_MAX, &n, &err), MR_ERR_LIMIT);
-    EXPECT_EQ(n, 0);
+    struct mr_token_ids out = {ids, IDS_MAX, 0};
+    EXPECT_EQ(mr_tokenizer_encode(tokenizer, (struct mr_str){bytes, MR_TOKENIZER_TEXT_BYTES_MAX + 1}, false, &out, &err), MR_ERR_LIMIT);
+    EXPECT_EQ(out.n, 0);
     EXPECT(strstr(err.text, "longer than") != NULL);
     free(bytes);
     mr_tokenizer_close(tokenizer);
@@ -304,7 +323,7 @@ TEST(bad_vocabularies_are_refused_by_name)
     struct mr_tokenizer *tokenizer;
     size_t n = 0;
     REQUIRE(mr_tokenizer_open(&good, &tokenizer, &err) == MR_OK);
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("ab"), false, ids, IDS_MAX, &n, &err), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR("ab"), false, IDS_MAX, &n), MR_OK);
     EXPECT_EQ(n, 2);
     mr_tokenizer_close(tokenizer);
 }
@@ -318,13 +337,13 @@ TEST(user_defined_tokens_are_found_anywhere)
     struct mr_tokenizer *tokenizer;
     size_t n = 0;
     REQUIRE(mr_tokenizer_open(&vocabulary, &tokenizer, NULL) == MR_OK);
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("aababba"), false, ids, IDS_MAX, &n, NULL), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR("aababba"), false, IDS_MAX, &n), MR_OK);
     EXPECT_EQ(n, 4); /* a a bab ba: the longest at the leftmost place */
     EXPECT_EQ(ids[2], 3);
     EXPECT_EQ(ids[3], 2);
     struct mr_chat_span spans[] = {{MR_STR("ab"), true}, {MR_STR("ab<s>"), false}, {MR_STR("<"), true}, {MR_STR("s>"), true}};
     n = 0;
-    EXPECT_EQ(mr_tokenizer_encode_spans(tokenizer, spans, 4, ids, IDS_MAX, &n, NULL), MR_OK);
+    EXPECT_EQ(encode_spans(tokenizer, spans, 4, &n), MR_OK);
     EXPECT_EQ(n, 3); /* a bab and, over two special spans, <s>; the user's <s> has no token here at all */
     EXPECT_EQ(ids[1], 3);
     EXPECT_EQ(ids[2], 4);
@@ -342,11 +361,11 @@ TEST(synthetic_is_one_token_a_byte)
     struct mr_err err;
     size_t n = 0;
     REQUIRE(mr_tokenizer_open(&vocabulary, &tokenizer, &err) == MR_OK);
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("h\xff<|im_end|>"), false, ids, IDS_MAX, &n, &err), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR("h\xff<|im_end|>"), false, IDS_MAX, &n), MR_OK);
     EXPECT_EQ(n, 12);
     EXPECT_EQ(ids[1], 255);
     n = 0;
-    EXPECT_EQ(mr_tokenizer_encode(tokenizer, MR_STR("h<|im_end|>"), true, ids, IDS_MAX, &n, &err), MR_OK);
+    EXPECT_EQ(encode(tokenizer, MR_STR("h<|im_end|>"), true, IDS_MAX, &n), MR_OK);
     EXPECT_EQ(n, 2);
     EXPECT_EQ(ids[1], 258);
     EXPECT(mr_tokenizer_is_end(tokenizer, 258));

@@ -161,11 +161,11 @@ TEST(a_file_with_its_vocabulary)
     struct mr_bundle *bundle;
     struct mr_err err = {0};
     int32_t ids[4];
-    size_t n = 0;
+    struct mr_token_ids out = {ids, 4, 0};
     REQUIRE(file_open(&(struct vocabulary){"gpt2", NULL, 8, 8, 3}, &bundle, &err) == MR_OK);
     EXPECT(mr_tokenizer_is_end(bundle->tokenizer, 3));
-    EXPECT_EQ(mr_tokenizer_encode(bundle->tokenizer, MR_STR("a<|end|>"), true, ids, 4, &n, &err), MR_OK);
-    EXPECT(n == 2 && ids[0] == 0 && ids[1] == 3);
+    EXPECT_EQ(mr_tokenizer_encode(bundle->tokenizer, MR_STR("a<|end|>"), true, &out, &err), MR_OK);
+    EXPECT(out.n == 2 && ids[0] == 0 && ids[1] == 3);
     EXPECT(!bundle->chat && strstr(bundle->chat_error, "tokenizer.chat_template"));
     mr_bundle_close(bundle);
     REQUIRE(file_open(&(struct vocabulary){"gpt2", "{% macro x() %}", 8, 8, -1}, &bundle, &err) == MR_OK); /* not understood: no chat, but a model */

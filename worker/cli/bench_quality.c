@@ -84,10 +84,12 @@ static enum mr_status windows_run(struct quality *q)
 
 static enum mr_status tokens_read(struct quality *q, struct mr_str text, struct mr_err *err)
 {
-    q->ids = malloc((text.n + 1) * sizeof *q->ids);
+    struct mr_token_ids out = {.capacity = text.n * MR_TOKENIZER_IDS_PER_BYTE + 1};
+    q->ids = out.ids = malloc(out.capacity * sizeof *out.ids);
     if (!q->ids)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the tokens of %zu bytes", text.n);
-    enum mr_status status = mr_tokenizer_encode(q->bundle->tokenizer, text, false, q->ids, text.n + 1, &q->n, err);
+    enum mr_status status = mr_tokenizer_encode(q->bundle->tokenizer, text, false, &out, err);
+    q->n = out.n;
     if (!status && q->n < 2)
         status = mr_err_set(err, MR_ERR_INVALID, "the text has %zu tokens: two are needed", q->n);
     return status;

@@ -25,16 +25,16 @@ static enum mr_status tokenize_encode(struct tokenize *t, const struct mr_value 
     if (line->kind != MR_STRING)
         return mr_err_set(err, MR_ERR_INVALID, "a JSON string is wanted, not %s", mr_value_kind_name(line->kind));
     struct mr_str text = line->as.string;
-    size_t n = 0, capacity = text.n + 1; /* no token is made of nothing */
-    int32_t *ids = mr_arena_array(&t->arena, capacity, sizeof *ids);
-    if (!ids)
+    struct mr_token_ids out = {.capacity = text.n * MR_TOKENIZER_IDS_PER_BYTE + 1};
+    out.ids = mr_arena_array(&t->arena, out.capacity, sizeof *out.ids);
+    if (!out.ids)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory");
-    enum mr_status status = mr_tokenizer_encode(t->tokenizer, text, t->special, ids, capacity, &n, err);
+    enum mr_status status = mr_tokenizer_encode(t->tokenizer, text, t->special, &out, err);
     if (status != MR_OK)
         return status;
     mr_buf_add_str(&t->out, MR_STR("{\"ids\":["));
-    for (size_t i = 0; i < n; i++)
-        mr_buf_addf(&t->out, i ? ",%d" : "%d", ids[i]);
+    for (size_t i = 0; i < out.n; i++)
+        mr_buf_addf(&t->out, i ? ",%d" : "%d", out.ids[i]);
     mr_buf_add_str(&t->out, MR_STR("]}"));
     return MR_OK;
 }

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 
-enum { TOPICS_FAULTS_MAX = 256 };
 #define TOPICS_DEV_BROKER "millrace.dev-broker" /* the embedded broker's mark */
 
 struct topics {
@@ -15,8 +14,7 @@ struct topics {
     struct mr_topic_need *needs; /* [n] */
     size_t n;
     struct mr_topic *found;      /* [n]; partitions -1: not there */
-    struct mr_topic_fault faults[TOPICS_FAULTS_MAX];
-    size_t n_faults;
+    struct mr_topic_faults faults;
 };
 
 static void topics_print_json(const struct mr_value *value)
@@ -105,8 +103,8 @@ static int32_t topics_partitions(const struct topics *t, const char *name)
 
 static void topics_print_faults(const struct topics *t)
 {
-    for (size_t i = 0; i < t->n_faults; i++) {
-        const struct mr_topic_fault *f = &t->faults[i];
+    for (size_t i = 0; i < t->faults.n; i++) {
+        const struct mr_topic_fault *f = &t->faults.list[i];
         if (t->cli->json) {
             struct mr_value line = mr_value_map(&t->cli->arena, 4);
             mr_value_set(&line, "topic", topics_text(f->topic));
@@ -127,25 +125,18 @@ static int topics_check(struct topics *t)
     bool dev = t->cli->outside->topic_describe(t->options, &marker, NULL) == MR_OK;
     if (code != MR_EXIT_DONE)
         return code;
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->found[i].partitions >= 0)
-            mr_topic_judge(t->options, &t->needs[i], &t->found[i], dev, t->faults, TOPICS_FAULTS_MAX, &t->n_faults);
-        else if (t->n_faults < TOPICS_FAULTS_MAX) {
-            struct mr_topic_fault *f = &t->faults[t->n_faults++];
-            *f = (struct mr_topic_fault){.setting = "topic", .is = "missing", .wanted = "millrace topics create makes it"};
-            memcpy(f->topic, t->found[i].name, sizeof f->topic);
-        }
-    }
+    for (size_t i = 0; i < t->n; i++)
+        mr_topic_judge(t->options, &t->needs[i], &t->found[i], dev, &t->faults);
     for (int32_t i = 0; i < t->options->n_routes; i++) {
         const struct mr_route *route = &t->options->routes[i];
         struct mr_topic_counts counts = {topics_partitions(t, route->jobs), topics_partitions(t, route->parked), topics_partitions(t, route->stream),
                                          topics_partitions(t, route->stream_parked)};
-        mr_topic_judge_counts(route, &counts, t->faults, TOPICS_FAULTS_MAX, &t->n_faults);
+        mr_topic_judge_counts(route, &counts, &t->faults);
     }
     topics_print_faults(t);
     if (!t->cli->json)
-        printf("%zu topics, %zu faults%s\n", t->n, t->n_faults, dev ? " (the embedded broker: only partitions are judged, nothing is kept)" : "");
-    return t->n_faults ? MR_EXIT_FAILED : MR_EXIT_DONE;
+        printf("%zu topics, %zu faults%s\n", t->n, t->faults.n, dev ? " (the embedded broker: only partitions are judged, nothing is kept)" : "");
+    return t->faults.n ? MR_EXIT_FAILED : MR_EXIT_DONE;
 }
 
 int mr_verb_topics(struct mr_cli *cli, int argc, char **argv)

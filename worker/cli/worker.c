@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { WORKER_FAULTS_MAX = 64, WORKER_TOPIC_TRIES = 15 };
+enum { WORKER_TOPIC_TRIES = 15 };
 
 static struct mr_worker *volatile signalled; /* for the handler only */
 
@@ -28,10 +28,10 @@ static bool catch_signals(void)
     return sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGPIPE, &ignore, NULL) == 0;
 }
 
-/* One topic of the plan against the broker; false: it cannot be asked. */
-static bool judge_topic(struct mr_cli *cli, const struct mr_options *options, const struct mr_topic_need *need, bool dev, int32_t *partitions,
-                        struct mr_topic_fault *faults, size_t *n)
+/* One topic of the plan against the broker; its partitions, -1: it is not there. false: it cannot be asked. */
+static bool judge_topic(struct mr_cli *cli, const struct mr_topic_need *need, bool dev, int32_t *partitions, struct mr_topic_faults *faults)
 {
+    const struct mr_options *options = mr_cli_options(cli);
     struct mr_topic is = {0};
     struct mr_err err;
     snprintf(is.name, sizeof is.name, "%s", need->topic.name);
@@ -40,16 +40,13 @@ static bool judge_topic(struct mr_cli *cli, const struct mr_options *options, co
         nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
         status = cli->outside->topic_describe(options, &is, &err);
     }
-    *partitions = status == MR_OK ? is.partitions : -1;
-    if (status == MR_OK) {
-        mr_topic_judge(options, need, &is, dev, faults, WORKER_FAULTS_MAX, n);
-    } else if (status == MR_ERR_NOT_FOUND && *n < WORKER_FAULTS_MAX) {
-        faults[*n] = (struct mr_topic_fault){.setting = "topic", .is = "missing", .wanted = "`millrace topics create` makes it"};
-        snprintf(faults[(*n)++].topic, sizeof faults->topic, "%s", need->topic.name);
-    } else if (status != MR_ERR_NOT_FOUND) {
+    if (status != MR_OK && status != MR_ERR_NOT_FOUND) {
         mr_cli_fail("%s", err.text);
+        return false;
     }
-    return status == MR_OK || status == MR_ERR_NOT_FOUND;
+    *partitions = is.partitions = status == MR_OK ? is.partitions : -1;
+    mr_topic_judge(options, need, &is, dev, faults);
+    return true;
 }
 
 static int32_t partitions_of(const struct mr_topic_need *needs, const int32_t *partitions, size_t n, const char *topic)
@@ -64,29 +61,31 @@ static int32_t partitions_of(const struct mr_topic_need *needs, const int32_t *p
 /* A topic that breaks the promise: the worker does not start, and says which setting. */
 static int judge_topics(struct mr_cli *cli, const struct mr_options *options)
 {
-    size_t n, n_faults = 0;
+    size_t n;
     struct mr_topic_need *needs = mr_topic_plan(options, &cli->arena, &n);
     int32_t *partitions = needs ? mr_arena_array(&cli->arena, n, sizeof *partitions) : NULL;
-    struct mr_topic_fault *faults = mr_arena_array(&cli->arena, WORKER_FAULTS_MAX, sizeof *faults);
+    struct mr_topic_faults *faults = mr_arena_alloc(&cli->arena, sizeof *faults);
     struct mr_topic marker = {.name = "millrace.dev-broker"};
     if (!partitions || !faults)
         return mr_cli_fail("out of memory");
     bool dev = cli->outside->topic_describe(options, &marker, NULL) == MR_OK;
     for (size_t i = 0; i < n; i++) {
-        if (!judge_topic(cli, options, &needs[i], dev, &partitions[i], faults, &n_faults))
+        if (!judge_topic(cli, &needs[i], dev, &partitions[i], faults))
             return MR_EXIT_FAILED;
     }
     for (int32_t i = 0; i < options->n_routes; i++) {
         const struct mr_route *r = &options->routes[i];
         struct mr_topic_counts counts = {partitions_of(needs, partitions, n, r->jobs), partitions_of(needs, partitions, n, r->parked),
                                          partitions_of(needs, partitions, n, r->stream), partitions_of(needs, partitions, n, r->stream_parked)};
-        mr_topic_judge_counts(r, &counts, faults, WORKER_FAULTS_MAX, &n_faults);
+        mr_topic_judge_counts(r, &counts, faults);
     }
-    for (size_t i = 0; i < n_faults; i++)
-        mr_cli_fail("topic %s: %s is %s, wanted: %s", faults[i].topic, faults[i].setting, faults[i].is, faults[i].wanted);
+    for (size_t i = 0; i < faults->n; i++) {
+        const struct mr_topic_fault *f = &faults->list[i];
+        mr_cli_fail("topic %s: %s is %s, wanted: %s", f->topic, f->setting, f->is, f->wanted);
+    }
     if (dev)
         mr_log(MR_LOG_WARN, "worker.dev_broker", "note=\"the embedded broker keeps nothing: its topics are judged by their partitions only\"");
-    return n_faults ? MR_EXIT_FAILED : MR_EXIT_DONE;
+    return faults->n ? MR_EXIT_FAILED : MR_EXIT_DONE;
 }
 
 int mr_verb_worker(struct mr_cli *cli, int argc, char **argv)

@@ -196,25 +196,25 @@ static enum mr_status field_of(const struct mr_value *message, size_t index, con
     return MR_OK;
 }
 
-static void add_section(const struct section *section, struct mr_str role, struct mr_str content, struct mr_chat_span *spans, size_t *n)
+static void add_section(const struct section *section, struct mr_str role, struct mr_str content, struct mr_chat_spans *out)
 {
     for (size_t i = 0; i < section->n; i++) {
         const struct part *part = &section->parts[i];
         struct mr_str text = part->kind == PART_TEXT ? part->text : part->kind == PART_ROLE ? role : content;
         if (text.n)
-            spans[(*n)++] = (struct mr_chat_span){text, part->kind == PART_TEXT};
+            out->spans[out->n++] = (struct mr_chat_span){text, part->kind == PART_TEXT};
     }
 }
 
 enum mr_status mr_chat_render(const struct mr_chat *chat, const struct mr_value *messages, bool add_generation_prompt, struct mr_arena *arena,
-                              struct mr_chat_span **spans, size_t *n_spans, struct mr_err *err)
+                              struct mr_chat_spans *out, struct mr_err *err)
 {
-    *n_spans = 0;
+    *out = (struct mr_chat_spans){0};
     if (!messages || messages->kind != MR_ARRAY)
         return mr_err_set(err, MR_ERR_INVALID, "messages is not an array");
     size_t n = messages->as.array.n;
-    *spans = mr_arena_array(arena, 2 + n, PARTS_MAX * sizeof **spans);
-    if (!*spans)
+    out->spans = mr_arena_array(arena, 2 + n, PARTS_MAX * sizeof *out->spans);
+    if (!out->spans)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory to render the chat");
     for (size_t i = 0; i < n; i++) {
         const struct mr_value *message = &messages->as.array.items[i];
@@ -225,10 +225,10 @@ enum mr_status mr_chat_render(const struct mr_chat *chat, const struct mr_value 
         if (status != MR_OK)
             return status;
         if (i == 0 && !mr_str_is(role, "system"))
-            add_section(&chat->no_system, role, content, *spans, n_spans);
-        add_section(&chat->message, role, content, *spans, n_spans);
+            add_section(&chat->no_system, role, content, out);
+        add_section(&chat->message, role, content, out);
     }
     if (add_generation_prompt)
-        add_section(&chat->generation, (struct mr_str){0}, (struct mr_str){0}, *spans, n_spans);
+        add_section(&chat->generation, (struct mr_str){0}, (struct mr_str){0}, out);
     return MR_OK;
 }

@@ -321,16 +321,16 @@ struct encoding {
     struct mr_pretokenizer_scan scan;
     struct mr_bpe_scratch scratch;
     struct mr_buf composed;
-    int32_t *ids;    /* [capacity], n of them filled */
-    size_t capacity, n;
+    struct mr_token_ids *out;
     struct mr_err *err;
 };
 
 static enum mr_status add_id(struct encoding *encoding, int32_t id)
 {
-    if (encoding->n == encoding->capacity)
-        return mr_err_set(encoding->err, MR_ERR_LIMIT, "the text is more than %zu tokens", encoding->capacity);
-    encoding->ids[encoding->n++] = id;
+    struct mr_token_ids *out = encoding->out;
+    if (out->n == out->capacity)
+        return mr_err_set(encoding->err, MR_ERR_LIMIT, "the text is more than %zu tokens", out->capacity);
+    out->ids[out->n++] = id;
     return MR_OK;
 }
 
@@ -426,8 +426,8 @@ static bool join(const struct mr_tokenizer *tokenizer, const struct mr_chat_span
     return !joined->failed;
 }
 
-enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, const struct mr_chat_span *spans, size_t n_spans, int32_t *ids,
-                                         size_t capacity, size_t *n, struct mr_err *err)
+enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, const struct mr_chat_span *spans, size_t n_spans,
+                                         struct mr_token_ids *out, struct mr_err *err)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < n_spans; i++) {
@@ -435,7 +435,7 @@ enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, c
             return mr_err_set(err, MR_ERR_LIMIT, "the text is longer than %d bytes", MR_TOKENIZER_TEXT_BYTES_MAX);
         bytes += spans[i].text.n;
     }
-    struct encoding encoding = {.tokenizer = tokenizer, .ids = ids, .capacity = capacity, .n = *n, .err = err};
+    struct encoding encoding = {.tokenizer = tokenizer, .out = out, .err = err};
     struct mr_buf joined = {0};
     size_t *ends = calloc(n_spans ? n_spans : 1, sizeof *ends);
     enum mr_status status = MR_OK;
@@ -443,7 +443,6 @@ enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, c
         status = no_memory(err);
     if (status == MR_OK)
         status = add_spans(&encoding, mr_buf_view(&joined), spans, ends, n_spans);
-    *n = encoding.n;
     mr_pretokenizer_end(&encoding.scan);
     mr_bpe_scratch_fini(&encoding.scratch);
     mr_buf_fini(&encoding.composed);
@@ -452,11 +451,11 @@ enum mr_status mr_tokenizer_encode_spans(const struct mr_tokenizer *tokenizer, c
     return status;
 }
 
-enum mr_status mr_tokenizer_encode(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, int32_t *ids, size_t capacity,
-                                   size_t *n, struct mr_err *err)
+enum mr_status mr_tokenizer_encode(const struct mr_tokenizer *tokenizer, struct mr_str text, bool special, struct mr_token_ids *out,
+                                   struct mr_err *err)
 {
     struct mr_chat_span span = {text, special};
-    return mr_tokenizer_encode_spans(tokenizer, &span, 1, ids, capacity, n, err);
+    return mr_tokenizer_encode_spans(tokenizer, &span, 1, out, err);
 }
 
 /* ---- asking ---- */
