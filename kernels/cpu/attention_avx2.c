@@ -14,7 +14,14 @@
 
 #include <string.h>
 
-enum { TILE = MR_ATTENTION_TILE, QUERIES = MR_ATTENTION_QUERIES, Q_STEP = 3, KEY_STEP = 4, V_STEP = 4 };
+enum {
+    TILE = MR_ATTENTION_TILE,
+    QUERIES = MR_ATTENTION_QUERIES,
+    STRIP = 32, /* keys whose rows stay in the first cache while all queries pass */
+    Q_STEP = 3,
+    KEY_STEP = 4,
+    V_STEP = 4,
+};
 
 /* One query's keys in the tile, counted from the tile's start: first .. end - 1. */
 struct range {
@@ -27,7 +34,8 @@ struct state {
     int32_t n, d;                       /* queries, head_dim */
     const float *q[QUERIES];
     int32_t position[QUERIES];
-    int64_t cell[TILE];                 /* where the tile's keys lie in the cache, in elements */
+    int64_t cell[TILE + STRIP];         /* where the keys of the tile and the next strip lie in the cache, in elements */
+    int32_t n_cells;
     struct range range[QUERIES];
     float tile_max[QUERIES], tile_sum[QUERIES], max[QUERIES], sum[QUERIES];
     float *score, *tile_out, *out;      /* [n][TILE], [n][d], [n][d] */
@@ -61,25 +69,48 @@ MR_INLINE void score_step(int n, enum mr_dtype dtype, const struct state *s, int
         _mm_store_ps(s->score + (q + i) * TILE + t, mr_sum_lanes_of_4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]));
 }
 
+/* Asks for the keys of the next strip and the values of this one: they are needed one pass from now. */
+static void prefetch_strip(const struct state *s, int32_t t)
+{
+    const struct mr_kv_view *kv = s->params->kv;
+    int64_t k_size = kv->k_dtype == MR_F32 ? 4 : 2, v_size = kv->v_dtype == MR_F32 ? 4 : 2;
+    for (int32_t i = t + STRIP; i < t + 2 * STRIP && i < s->n_cells; i++)
+        for (int64_t at = 0; at < s->d * k_size; at += 64)
+            _mm_prefetch((const char *)kv->k + s->cell[i] * k_size + at, _MM_HINT_T0);
+    for (int32_t i = t; i < t + STRIP && i < s->n_cells; i++)
+        for (int64_t at = 0; at < s->d * v_size; at += 64)
+            _mm_prefetch((const char *)kv->v + s->cell[i] * v_size + at, _MM_HINT_T1);
+}
+
+/* Scores of queries q .. q + n - 1 for keys first .. end - 1; a key read past an end is one that is within. */
+MR_INLINE void score_group(int n, enum mr_dtype dtype, const struct state *s, int32_t q, struct range keys)
+{
+    for (int32_t t = keys.first / KEY_STEP * KEY_STEP; t < keys.end; t += KEY_STEP) {
+        int64_t cell[KEY_STEP];
+        for (int j = 0; j < KEY_STEP; j++) {
+            int32_t key = t + j < keys.first ? keys.first : t + j;
+            cell[j] = s->cell[key < keys.end ? key : keys.end - 1];
+        }
+        score_step(n, dtype, s, q, t, cell);
+    }
+}
+
 /* Every score that some query needs. Queries are in ascending order of position. */
 MR_INLINE void score_tile(enum mr_dtype dtype, const struct state *s)
 {
     int32_t first = s->range[0].first, end = s->range[s->n - 1].end;
-    for (int32_t t = first / KEY_STEP * KEY_STEP; t < end; t += KEY_STEP) {
-        int64_t cell[KEY_STEP];
-        for (int j = 0; j < KEY_STEP; j++) {
-            int32_t key = t + j < first ? first : t + j;
-            cell[j] = s->cell[key < end ? key : end - 1];
-        }
+    for (int32_t t = first / STRIP * STRIP; t < end; t += STRIP) {
+        struct range keys = {t > first ? t : first, t + STRIP < end ? t + STRIP : end};
         int32_t q = 0;
+        prefetch_strip(s, t);
         while (s->range[q].end <= t)
             q++;
         for (; q + Q_STEP <= s->n; q += Q_STEP)
-            score_step(Q_STEP, dtype, s, q, t, cell);
+            score_group(Q_STEP, dtype, s, q, (struct range){keys.first, keys.end < s->range[q + Q_STEP - 1].end ? keys.end : s->range[q + Q_STEP - 1].end});
         if (s->n - q == 2)
-            score_step(2, dtype, s, q, t, cell);
+            score_group(2, dtype, s, q, keys);
         else if (s->n - q == 1)
-            score_step(1, dtype, s, q, t, cell);
+            score_group(1, dtype, s, q, keys);
     }
 }
 
@@ -150,17 +181,22 @@ MR_INLINE void value_queries(int n, enum mr_dtype dtype, const struct state *s, 
         value_step(n, 1, dtype, s, q, x, keys);
 }
 
-/* Queries q .. q + n - 1: what all share goes together, what only some see before and after it, one by one: keys stay ascending. */
-MR_INLINE void value_group(int n, enum mr_dtype dtype, const struct state *s, int32_t q)
+static struct range within(struct range a, struct range b)
 {
-    struct range shared = {0, TILE};
-    for (int i = 0; i < n; i++) {
-        shared.first = s->range[q + i].first > shared.first ? s->range[q + i].first : shared.first;
-        shared.end = s->range[q + i].end < shared.end ? s->range[q + i].end : shared.end;
-    }
+    return (struct range){a.first > b.first ? a.first : b.first, a.end < b.end ? a.end : b.end};
+}
+
+/* Queries q .. q + n - 1 in a strip: what all share goes together, what only some see before and after it, one by one: keys stay
+ * ascending. */
+MR_INLINE void value_group(int n, enum mr_dtype dtype, const struct state *s, int32_t q, struct range strip)
+{
+    struct range shared = strip;
+    for (int i = 0; i < n; i++)
+        shared = within(shared, s->range[q + i]);
     bool any = shared.first < shared.end;
     for (int i = 0; i < n; i++) {
-        struct range before = {s->range[q + i].first, any ? shared.first : s->range[q + i].end};
+        struct range before = within(strip, s->range[q + i]);
+        before.end = any ? shared.first : before.end;
         if (before.first < before.end)
             value_queries(1, dtype, s, q + i, before);
     }
@@ -168,7 +204,8 @@ MR_INLINE void value_group(int n, enum mr_dtype dtype, const struct state *s, in
         return;
     value_queries(n, dtype, s, q, shared);
     for (int i = 0; i < n; i++) {
-        struct range after = {shared.end, s->range[q + i].end};
+        struct range after = within(strip, s->range[q + i]);
+        after.first = shared.end;
         if (after.first < after.end)
             value_queries(1, dtype, s, q + i, after);
     }
@@ -176,15 +213,19 @@ MR_INLINE void value_group(int n, enum mr_dtype dtype, const struct state *s, in
 
 MR_INLINE void value_tile(enum mr_dtype dtype, const struct state *s)
 {
-    int32_t q = 0;
-    while (q < s->n && s->range[q].first >= s->range[q].end)
-        q++;
-    for (; q + Q_STEP <= s->n; q += Q_STEP)
-        value_group(Q_STEP, dtype, s, q);
-    if (s->n - q == 2)
-        value_group(2, dtype, s, q);
-    else if (s->n - q == 1)
-        value_group(1, dtype, s, q);
+    int32_t first = s->range[0].first, end = s->range[s->n - 1].end;
+    for (int32_t t = first / STRIP * STRIP; t < end; t += STRIP) {
+        struct range strip = {t, t + STRIP};
+        int32_t q = 0;
+        while (s->range[q].end <= t)
+            q++;
+        for (; q + Q_STEP <= s->n; q += Q_STEP)
+            value_group(Q_STEP, dtype, s, q, strip);
+        if (s->n - q == 2)
+            value_group(2, dtype, s, q, strip);
+        else if (s->n - q == 1)
+            value_group(1, dtype, s, q, strip);
+    }
 }
 
 static float exp_one(float x)
@@ -226,11 +267,26 @@ static void start(struct state *s, const struct mr_attention_block *block)
     memset(s->out, 0, (size_t)(s->n * d) * sizeof(float));
 }
 
+/* Where the tile's keys from `first` on lie, and those of the strip after it, as far as they are written. */
+static void find_cells(struct state *s, const struct mr_attention_block *block, int32_t tile_start, int32_t first)
+{
+    const struct mr_kv_view *kv = s->params->kv;
+    const int32_t *table = block->batch->block_table + (int64_t)block->rows.sequence * block->batch->block_table_stride;
+    int64_t head = block->kv_head * kv->head_stride;
+    int32_t written = s->position[s->n - 1] + 1 - tile_start, logical = (tile_start + first) / kv->block_tokens;
+    int32_t in_block = (tile_start + first) % kv->block_tokens;
+    s->n_cells = written < TILE + STRIP ? written : TILE + STRIP;
+    for (int32_t t = first; t < s->n_cells; logical++, in_block = 0) {
+        int64_t cell = table[logical] * kv->block_stride + head + in_block * kv->token_stride;
+        for (; in_block < kv->block_tokens && t < s->n_cells; in_block++, cell += kv->token_stride)
+            s->cell[t++] = cell;
+    }
+}
+
 /* Sets every query's range in the tile; false: no query sees it. */
 static bool enter_tile(struct state *s, const struct mr_attention_block *block, int32_t tile)
 {
-    const struct mr_kv_view *kv = s->params->kv;
-    int32_t start = tile * TILE, window = s->params->window, last = s->position[s->n - 1];
+    int32_t start = tile * TILE, window = s->params->window;
     bool seen = false;
     for (int32_t i = 0; i < s->n; i++) {
         int32_t first = window > 0 && s->position[i] >= window ? s->position[i] - window + 1 : 0, end = s->position[i] + 1;
@@ -239,12 +295,8 @@ static bool enter_tile(struct state *s, const struct mr_attention_block *block, 
         s->range[i] = first < end ? (struct range){first, end} : (struct range){first < TILE ? first : TILE, end > 0 ? end : 0};
         seen |= first < end;
     }
-    const int32_t *table = block->batch->block_table + (int64_t)block->rows.sequence * block->batch->block_table_stride;
-    int64_t head = block->kv_head * kv->head_stride;
-    for (int32_t t = seen ? s->range[0].first : TILE; t < TILE && start + t <= last; t++) {
-        int32_t position = start + t;
-        s->cell[t] = table[position / kv->block_tokens] * kv->block_stride + head + position % kv->block_tokens * kv->token_stride;
-    }
+    if (seen)
+        find_cells(s, block, start, s->range[0].first);
     return seen;
 }
 

@@ -14,17 +14,19 @@ MR_INLINE __m256i mr_mask_first(int32_t n)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-/* ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)): the tree of every sum over lanes. */
+/* ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)): the tree of a sum over lanes. */
 MR_INLINE float mr_sum_lanes(__m256 x)
 {
     __m256 pairs = _mm256_hadd_ps(x, x), quads = _mm256_hadd_ps(pairs, pairs);
     return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(quads), _mm256_extractf128_ps(quads, 1)));
 }
 
-/* The same tree for four vectors at once. */
+/* Four sums at once, each ((l0 + l2) + (l1 + l3)) + ((l4 + l6) + (l5 + l7)). */
 MR_INLINE __m128 mr_sum_lanes_of_4(__m256 a, __m256 b, __m256 c, __m256 d)
 {
-    __m256 quads = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)); /* a02 b02 a13 b13 */
+    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    __m256 quads = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
     return _mm_add_ps(_mm256_castps256_ps128(quads), _mm256_extractf128_ps(quads, 1));
 }
 
