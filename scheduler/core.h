@@ -8,6 +8,7 @@
 #include "scheduler/bulk.h"
 #include "scheduler/cost.h"
 #include "scheduler/decisions.h"
+#include "scheduler/groups.h"
 #include "scheduler/heap.h"
 #include "scheduler/lengths.h"
 #include "scheduler/limits.h"
@@ -51,7 +52,6 @@ struct job {
     int32_t predicted;         /* output length foreseen */
     int32_t match;             /* blocks of prefix found in the cache when last looked */
     int16_t preemptions;
-    int16_t alike;             /* visible jobs of its flow that begin like it, when last counted */
     bool reserved;             /* resident: holds the blocks of its whole max_tokens */
     int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
     uint64_t preempted_step;   /* not admitted again in the step that preempted it */
@@ -65,6 +65,7 @@ struct job {
     int32_t cached;            /* prompt tokens found in the cache, first admission */
     int32_t high;              /* positions ever computed: below it is recomputation */
     int32_t overtaken;         /* as a head that did not fit */
+    int32_t group, group_next, group_prev; /* waiting: its prefix group; -1 none */
     int32_t due_next, due_prev;/* no first token yet: its class's due list */
     bool cancelled, preempt_asked, infeasible, promoted, in_due;
     struct mr_sched_job in;
@@ -87,6 +88,8 @@ struct flow {
     int64_t external;          /* the others' total */
     int32_t best;              /* the job a pick would take; -1: look for it */
     uint64_t best_step;
+    int32_t group;             /* the prefix group in flight, valid while its key is group_key; -1 */
+    uint64_t group_key;
     int32_t bypasses;          /* admissions since its oldest job was taken */
     uint64_t skip_step;        /* its head did not fit in this step */
     bool backlogged, has_prefixes;
@@ -137,6 +140,7 @@ struct mr_sched {
     struct class classes[CLASSES];
     struct flow *flows;        /* [CLASSES][max_tenants] */
     /* the parts with state of their own */
+    struct groups groups;
     struct lengths lengths;
     struct limits limits;
     struct tiers tiers;

@@ -121,6 +121,9 @@ static int64_t end_of(const struct job *job)
     return job->in.deadline_ns ? job->in.deadline_ns : NEVER;
 }
 
+/* How many wait that begin alike: when no beginning is in the cache, the one that serves most is computed first. */
+static int32_t alike(const struct mr_sched *s, const struct job *job) { return job->group >= 0 ? s->groups.all[job->group].n : 0; }
+
 /* Inside one tenant: priority first, then the longest match, the earlier deadline, the beginning that most of the visible jobs
  * share, the smaller remainder, arrival. */
 static bool better(const struct mr_sched *s, const struct job *a, const struct job *b)
@@ -135,8 +138,8 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return job_before(a, b);
     if (end_of(a) != end_of(b))
         return end_of(a) < end_of(b);
-    if (a->alike != b->alike)
-        return a->alike > b->alike;
+    if (alike(s, a) != alike(s, b))
+        return alike(s, a) > alike(s, b);
     int32_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
@@ -154,63 +157,54 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
     return oldest;
 }
 
-enum { GROUP_SLOTS = 128 }; /* a power of two, past `visible` of the default */
-
-/* How many of the visible jobs of a level begin like each of them: when none of their beginnings is in the cache, the one
- * that serves most is computed first. */
-static void group_count(const struct mr_sched *s, const struct flow *flow, int level)
+/* The next of the group in flight, until it is drained. */
+static int32_t group_next(const struct mr_sched *s, const struct flow *flow, int level)
 {
-    struct {
-        uint64_t name;
-        int32_t n;
-    } groups[GROUP_SLOTS] = {{0}};
-    for (int pass = 0; pass < 2; pass++) {
-        int32_t seen = 0;
-        for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible && seen < GROUP_SLOTS - 1; j = s->jobs[j].next, seen++) {
-            struct job *job = &s->jobs[j];
-            if (pass == 0 && job->in.n_prefix == 0)
-                continue;
-            uint64_t name = job->in.n_prefix ? job->in.prefix[0] : 0;
-            uint32_t at = (uint32_t)(name % GROUP_SLOTS);
-            while (groups[at].name && groups[at].name != name)
-                at = (at + 1) % GROUP_SLOTS;
-            groups[at].name = name;
-            groups[at].n += pass == 0;
-            if (pass == 1)
-                job->alike = (int16_t)groups[at].n;
-        }
+    if (flow->group < 0 || level == LEVEL_PREEMPTED || s->groups.all[flow->group].key != flow->group_key || s->groups.all[flow->group].n == 0)
+        return -1;
+    int32_t j = s->groups.all[flow->group].head;
+    bool fit = s->jobs[j].level == level && s->jobs[j].preempted_step != s->step && groups_ready(s, flow->group);
+    return fit ? j : -1;
+}
+
+/* The best of the first `visible` of one level; jobs of a group that is warming wait for it. */
+static int32_t level_best(const struct mr_sched *s, struct flow *flow, int level)
+{
+    int32_t best = part_on(s, MR_PART_PREFIX) ? group_next(s, flow, level) : -1, seen = 0;
+    if (best >= 0) {
+        match_refresh(s, &s->jobs[best]);
+        return best;
     }
+    for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
+        struct job *job = &s->jobs[j];
+        if (job->next >= 0)
+            __builtin_prefetch(&s->jobs[job->next]);
+        if (job->preempted_step == s->step)
+            continue;
+        if (!part_on(s, MR_PART_PREFIX))
+            return j; /* arrival alone decides: the head */
+        seen++;
+        if (job->in.n_prefix > 0) {
+            flow->has_prefixes = true;
+            match_refresh(s, job);
+        }
+        if (groups_ready(s, job->group) && (best < 0 || better(s, job, &s->jobs[best])))
+            best = j;
+    }
+    return best;
 }
 
 static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
 {
-    int32_t best = -1, seen = 0;
-    bool prefixes = false;
     flow->best_step = s->step;
+    flow->best = -1;
     if (flow->bypasses >= GUARD_PICKS - 1 && part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
         return flow->best = flow_oldest(s, flow);
-    for (int level = LEVELS - 1; level >= 0 && best < 0; level--) {
-        if (flow->has_prefixes && part_on(s, MR_PART_FAIR) && part_on(s, MR_PART_PREFIX) && flow->head[level] >= 0)
-            group_count(s, flow, level);
-        for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
-            struct job *job = &s->jobs[j];
-            if (job->next >= 0)
-                __builtin_prefetch(&s->jobs[job->next]);
-            if (job->preempted_step == s->step)
-                continue;
-            seen++;
-            prefixes |= job->in.n_prefix > 0;
-            if (part_on(s, MR_PART_PREFIX) && job->in.n_prefix > 0)
-                match_refresh(s, job);
-            if (best < 0 || better(s, job, &s->jobs[best]))
-                best = j;
-            if (!part_on(s, MR_PART_PREFIX))
-                break; /* arrival alone decides: the head */
-        }
-    }
-    flow->has_prefixes = prefixes;
-    flow->best = best;
-    return best;
+    flow->has_prefixes = false;
+    for (int level = LEVELS - 1; level >= 0 && flow->best < 0; level--)
+        if (flow->head[level] >= 0)
+            flow->best = level_best(s, flow, level);
+    return flow->best;
 }
 
 void fair_inserted(struct mr_sched *s, int32_t j)
@@ -224,6 +218,11 @@ void fair_admitted(struct mr_sched *s, int32_t j)
 {
     struct flow *flow = job_flow(s, &s->jobs[j]);
     flow->bypasses = flow_oldest(s, flow) == j ? 0 : flow->bypasses + 1;
+    groups_admitted(s, j);
+    if (flow->group >= 0 && s->groups.all[flow->group].key == flow->group_key && s->groups.all[flow->group].n > (s->jobs[j].group == flow->group))
+        return; /* the one in flight is not drained yet */
+    flow->group = s->jobs[j].group;
+    flow->group_key = flow->group >= 0 ? s->groups.all[flow->group].key : 0;
 }
 
 /* ---- the pick ---- */

@@ -79,6 +79,7 @@ static void waiting_insert(struct mr_sched *s, int32_t j)
     *(before >= 0 ? &s->jobs[before].prev : tail) = j;
     job->state = JOB_WAITING;
     flow->has_prefixes |= job->in.n_prefix > 0;
+    groups_add(s, j);
     flow_count(s, job, 1, 0);
     fair_inserted(s, j);
     limits_queue(&s->limits, job->in.tenant, job->in.max_tokens);
@@ -91,6 +92,7 @@ static void waiting_remove(struct mr_sched *s, int32_t j)
     struct flow *flow = job_flow(s, job);
     *(job->prev >= 0 ? &s->jobs[job->prev].next : &flow->head[job->level]) = job->next;
     *(job->next >= 0 ? &s->jobs[job->next].prev : &flow->tail[job->level]) = job->prev;
+    groups_remove(s, j);
     flow->best = -1;
     if (s->classes[job->class].blocked_head == j)
         s->classes[job->class].blocked_head = -1;
@@ -328,7 +330,7 @@ bool jobs_open(struct mr_sched *s)
     for (int32_t i = 0; i < c->max_seqs; i++)
         s->slots[s->n_slots++] = c->max_seqs - 1 - i;
     for (size_t f = 0; f < (size_t)c->max_tenants * CLASSES; f++) {
-        s->flows[f].best = -1;
+        s->flows[f].best = s->flows[f].group = -1;
         for (int level = 0; level < LEVELS; level++)
             s->flows[f].head[level] = s->flows[f].tail[level] = -1;
     }

@@ -79,7 +79,7 @@ static bool sched_allocate(struct mr_sched *s)
     s->scratch = calloc(seqs, sizeof *s->scratch);
     s->scratch_keys = calloc(seqs, sizeof *s->scratch_keys);
     return s->items && s->item_jobs && s->victims && s->preempted && s->expired && s->scratch && s->scratch_keys && jobs_open(s) &&
-           lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits, s->config.max_tenants) && bulk_open(&s->bulk) &&
+           groups_open(&s->groups, s->config.max_jobs) && lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits, s->config.max_tenants) && bulk_open(&s->bulk) &&
            decisions_open(&s->decisions, s->config.max_tenants);
 }
 
@@ -112,6 +112,7 @@ void mr_sched_close(struct mr_sched *s)
         return;
     mr_block_pool_close(&s->pool);
     jobs_close(s);
+    groups_close(&s->groups);
     lengths_close(&s->lengths);
     limits_close(&s->limits);
     bulk_close(&s->bulk);

@@ -16,6 +16,7 @@
 
 #define POLL_NS INT64_C(10000000)
 #define FOREVER INT64_MAX
+enum { TAIL_S = 60 }; /* after the measured time, with the backlog kept up, for what arrived in it to end */
 
 struct worker {
     struct mr_sched *sched;
@@ -44,7 +45,7 @@ struct world {
     int64_t totals[MR_SCHED_CLASSES][SIM_TENANTS_MAX];   /* in Redis */
     int64_t mine[SIM_WORKERS_MAX][MR_SCHED_CLASSES][SIM_TENANTS_MAX]; /* of totals, a worker's own */
     bool fault_done[SIM_FAULTS_MAX];
-    int32_t n_queued;
+    int32_t n_queued, n_open;        /* jobs that have not ended; of these, those of loads that keep no backlog */
 };
 
 static struct sim_view view_of(struct world *w, int32_t i)
@@ -71,6 +72,8 @@ static void job_end(struct world *w, int32_t j, enum sim_state state)
     w->n_queued--;
     if (w->scenario->loads[job->load].source == SIM_BACKLOG)
         w->in_system[job->load * SIM_TENANTS_MAX + (int32_t)job->tenant]--;
+    else
+        w->n_open--;
     sim_measure_end(&w->measure, &w->loads, job, w->now);
     free(job->names);
     job->names = NULL;
@@ -130,6 +133,8 @@ static void job_new(struct world *w, int32_t j)
     w->loads.jobs[j].worker = -1;
     if (w->scenario->loads[w->loads.jobs[j].load].source == SIM_BACKLOG)
         w->in_system[w->loads.jobs[j].load * SIM_TENANTS_MAX + (int32_t)w->loads.jobs[j].tenant]++;
+    else
+        w->n_open++;
     sim_measure_arrival(&w->measure, &w->loads.jobs[j]);
     if (w->loads.jobs[j].cancel_ns)
         w->cancels[w->n_cancels++] = j;
@@ -140,7 +145,7 @@ static bool arrivals(struct world *w)
 {
     while (w->next_arrival < w->loads.n_arrivals && w->loads.jobs[w->loads.arrivals[w->next_arrival]].arrival_ns <= w->now)
         job_new(w, w->loads.arrivals[w->next_arrival++]);
-    if ((double)w->now / 1e9 >= w->scenario->seconds)
+    if (w->scenario->drain && (double)w->now / 1e9 >= w->scenario->seconds)
         return true;
     for (int32_t l = 0; l < w->scenario->n_loads; l++) {
         const struct sim_load *load = &w->scenario->loads[l];
@@ -353,7 +358,9 @@ static bool over(const struct world *w)
     bool all = w->next_arrival == w->loads.n_arrivals && w->n_queued == 0;
     for (int32_t i = 0; i < w->scenario->workers; i++)
         all = all && !w->workers[i].in_flight;
-    return w->result->violation[0] || (late && (!w->scenario->drain || all));
+    if (w->scenario->drain)
+        return w->result->violation[0] || (late && all);
+    return w->result->violation[0] || (late && (w->n_open == 0 || (double)w->now / 1e9 >= w->scenario->seconds + TAIL_S));
 }
 
 static enum mr_status loop(struct world *w, struct mr_err *err)

@@ -1,0 +1,33 @@
+/* Prefix groups: the waiting jobs of one tenant and class that begin alike (the same first block), so that a beginning is
+ * computed once and then serves them all. For classes without a time to first token: where deadlines rule, they rule.
+ * A group lives while it has a waiting job. While its first job is still computing the beginning the group is warming, and
+ * nobody else of it is admitted: they would compute the same again. */
+#ifndef MR_SCHEDULER_GROUPS_H
+#define MR_SCHEDULER_GROUPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct group {
+    uint64_t key;          /* the flow and the first block's name */
+    int32_t head, tail, n; /* waiting jobs, in order of arrival (job.group_next) */
+    int32_t chain;         /* next of the bucket; next free */
+    int32_t warming;       /* the job that computes the beginning; -1 */
+    uint64_t warming_admitted;
+};
+
+struct groups {
+    struct group *all;     /* [max_jobs] */
+    int32_t *buckets;      /* [mask + 1] */
+    int32_t mask, free;
+};
+
+struct mr_sched;
+bool groups_open(struct groups *groups, int32_t max_jobs);
+void groups_close(struct groups *groups);
+void groups_add(struct mr_sched *s, int32_t j);          /* a job that begins to wait */
+void groups_remove(struct mr_sched *s, int32_t j);       /* fine for a job in none */
+void groups_admitted(struct mr_sched *s, int32_t j);     /* before it leaves: it warms its group, when it finds nothing */
+bool groups_ready(const struct mr_sched *s, int32_t g);  /* not warming; g -1: true */
+
+#endif
