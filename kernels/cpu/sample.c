@@ -4,6 +4,7 @@
  * 2. Cuts compare integers (ordered values, fixed-point weights), so no result depends on the order of a sum.
  * 3. The edited logits z live in the caller's scratch; a row without edits is read where it lies.
  * 4. A token is only worth its logarithms when a bound says that it could still win: most ids cost one comparison.
+ * 5. sample_avx2.c does the long loops over the vocabulary with the same integers and the same logarithms: the same token.
  * Thread: any, rows are independent. Rejected: sorting (twice the time at 49,152 ids and not stable on ties across devices);
  * inverse-CDF sampling (its running sum depends on the order). */
 #include "kernels/cpu/sample.h"
@@ -14,53 +15,52 @@
 
 #include "base/check.h"
 
+#include <float.h>
+
 enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
 
-/* What is still in: ids whose ordered z is at least floor. */
-struct field {
-    const float *z;
-    int32_t n;
-    float largest, temperature;
-    uint32_t floor;
-};
-
-/* How much must be kept: a number of ids, or a share of the weight. */
+/* How much must be kept: a number of ids, or an amount of weight. */
 struct demand {
     bool weighted;
-    uint64_t count;
-    double share;
+    uint64_t target;
 };
 
-static bool field_has(const struct field *f, int32_t id, uint32_t *key)
+/* Whether z is still in; banned ids (-inf) and NaN never are. */
+static bool field_has(const struct mr_sample_field *f, float z) { return z >= f->floor; }
+
+static float key_value(uint32_t key)
 {
-    float z = f->z[id];
-    if (!(z > -INFINITY)) /* banned or NaN */
-        return false;
-    *key = mr_order_key(z);
-    return *key >= f->floor;
+    uint32_t bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-/* The largest ordered value v for which the ids with z >= v meet the demand; floor when all together do not. */
-static uint32_t field_cut(const struct field *f, struct demand demand)
+static uint64_t field_weight(const struct mr_sample_field *f, const struct demand *demand, float z)
+{
+    return demand->weighted ? mr_sample_weight((z - f->largest) / f->temperature) : 1;
+}
+
+/* The largest value v for which the ids with z >= v meet the demand; floor when all together do not. */
+static float field_cut(const struct mr_sample_field *f, struct demand demand)
 {
     static const int shifts[] = {32 - DIGIT_BITS, 32 - 2 * DIGIT_BITS, 0};
-    uint64_t histogram[DIGITS], target = demand.count;
+    uint64_t histogram[DIGITS], target = demand.target ? demand.target : 1;
     uint32_t prefix = 0;
     for (int pass = 0, above = 32; pass < 3; above = shifts[pass++]) {
         int shift = shifts[pass], bits = above - shift;
         uint64_t total = 0;
         memset(histogram, 0, sizeof histogram);
         for (int32_t id = 0; id < f->n; id++) {
-            uint32_t key;
-            if (!field_has(f, id, &key) || (above < 32 && key >> above != prefix))
+            if (!field_has(f, f->z[id]))
                 continue;
-            uint64_t weight = demand.weighted ? mr_sample_weight((f->z[id] - f->largest) / f->temperature) : 1;
+            uint32_t key = mr_order_key(f->z[id]);
+            if (above < 32 && key >> above != prefix)
+                continue;
+            uint64_t weight = field_weight(f, &demand, f->z[id]);
             histogram[key >> shift & ((1u << bits) - 1)] += weight;
             total += weight;
         }
-        if (pass == 0 && demand.weighted)
-            target = (uint64_t)(demand.share * (double)total);
-        target = target ? target : 1;
         if (target > total) /* only in the first pass: fewer ids than asked for */
             return f->floor;
         uint32_t digit = (1u << bits) - 1;
@@ -68,48 +68,64 @@ static uint32_t field_cut(const struct field *f, struct demand demand)
             target -= histogram[digit];
         prefix = prefix << bits | digit;
     }
-    return prefix;
+    return key_value(prefix);
 }
 
-static void field_narrow(struct field *f, const struct mr_sample_row *row)
+/* The weight of all that is in; *start: a value that the cut cannot lie below (plain: the floor). */
+static uint64_t field_total(const struct mr_sample_field *f, double share, bool avx2, float *start)
+{
+    uint64_t total = 0;
+    *start = f->floor;
+    if (avx2)
+        return mr_sample_total_avx2(f, share, start);
+    for (int32_t id = 0; id < f->n; id++)
+        if (field_has(f, f->z[id]))
+            total += mr_sample_weight((f->z[id] - f->largest) / f->temperature);
+    return total;
+}
+
+static void field_narrow(struct mr_sample_field *f, const struct mr_sample_row *row, bool avx2)
 {
     if (row->min_p > 0) {
-        uint32_t key = mr_order_key(mr_sample_min_p_cut(f->largest, row->temperature, row->min_p)), top = mr_order_key(f->largest);
-        f->floor = key < top ? key : top; /* min_p 1 keeps the largest, whatever the rounding */
+        float cut = mr_sample_min_p_cut(f->largest, row->temperature, row->min_p);
+        f->floor = fmaxf(f->floor, fminf(cut, f->largest)); /* min_p 1 keeps the largest, whatever the rounding */
     }
     if (row->top_k > 0 && row->top_k < f->n)
-        f->floor = field_cut(f, (struct demand){.count = (uint64_t)row->top_k});
-    if (row->top_p < 1)
-        f->floor = field_cut(f, (struct demand){.weighted = true, .share = row->top_p});
+        f->floor = field_cut(f, (struct demand){.target = (uint64_t)row->top_k});
+    if (row->top_p < 1) {
+        float start;
+        uint64_t target = mr_sample_target(field_total(f, (double)row->top_p, avx2, &start), (double)row->top_p);
+        f->floor = start;
+        f->floor = field_cut(f, (struct demand){.weighted = true, .target = target});
+    }
 }
 
-/* Starts from the likeliest id's score, so that the bounds shut out most others from the first. */
-static int32_t field_draw(const struct field *f, const struct mr_sample_row *row, int32_t likeliest)
+void mr_sample_draw_range(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t first, int32_t end, struct mr_sample_best *best)
 {
-    int32_t best_id = likeliest;
-    struct mr_philox first = mr_sample_random(row->seed, row->choice, row->position, (uint32_t)likeliest / 4);
-    float best = f->z[likeliest] / f->temperature + mr_sample_gumbel(first.word[likeliest & 3]);
-    for (int32_t id4 = 0; id4 * 4 < f->n; id4++) {
+    for (int32_t id4 = first / 4; id4 * 4 < end; id4++) {
         struct mr_philox random;
         bool drawn = false;
-        for (int32_t id = id4 * 4; id < id4 * 4 + 4 && id < f->n; id++) {
-            uint32_t key;
-            if (!field_has(f, id, &key))
-                continue;
+        for (int32_t id = id4 * 4; id < id4 * 4 + 4 && id < end; id++) {
             float scaled = f->z[id] / f->temperature;
-            if (scaled + 0.69315f * 33 < best) /* no draw is larger than that */
+            if (!field_has(f, f->z[id]) || scaled + MR_SAMPLE_GUMBEL_MAX < best->score)
                 continue;
             if (!drawn)
                 random = mr_sample_random(row->seed, row->choice, row->position, (uint32_t)id4), drawn = true;
-            uint32_t r = random.word[id & 3];
-            if (scaled + mr_sample_gumbel_bound(r) < best)
-                continue;
-            float score = scaled + mr_sample_gumbel(r);
-            if (score > best || (score == best && id < best_id))
-                best = score, best_id = id;
+            mr_sample_try(scaled, random.word[id & 3], id, best);
         }
     }
-    return best_id;
+}
+
+/* Starts from the likeliest id's score, so that the bounds shut out most others from the first. */
+static int32_t field_draw(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t likeliest, bool avx2)
+{
+    struct mr_philox first = mr_sample_random(row->seed, row->choice, row->position, (uint32_t)likeliest / 4);
+    struct mr_sample_best best = {f->z[likeliest] / f->temperature + mr_sample_gumbel(first.word[likeliest & 3]), likeliest};
+    if (avx2)
+        mr_sample_draw_avx2(f, row, &best);
+    else
+        mr_sample_draw_range(f, row, 0, f->n, &best);
+    return best.id;
 }
 
 static int32_t largest_find(const float *z, int32_t n)
@@ -148,7 +164,7 @@ static void row_edit(const float *logits, int32_t vocabulary, const struct mr_sa
             z[id] = -INFINITY;
 }
 
-void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch, struct mr_sampled *out)
+static void row_sample(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch, bool avx2, struct mr_sampled *out)
 {
     const float *z = logits;
     if (mr_sample_row_edits(row)) {
@@ -156,35 +172,47 @@ void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_
         row_edit(logits, vocabulary, row, scratch);
         z = scratch;
     }
-    *out = (struct mr_sampled){.id = largest_find(z, vocabulary)};
+    *out = (struct mr_sampled){.id = avx2 ? mr_sample_largest_avx2(z, vocabulary) : largest_find(z, vocabulary)};
     if (row->temperature >= MR_SAMPLE_GREEDY_BELOW && out->id >= 0) {
-        struct field field = {.z = z, .n = vocabulary, .largest = z[out->id], .temperature = row->temperature};
-        field_narrow(&field, row);
-        out->id = field_draw(&field, row, out->id);
+        struct mr_sample_field field = {.z = z, .n = vocabulary, .largest = z[out->id], .temperature = row->temperature, .floor = -FLT_MAX};
+        field_narrow(&field, row, avx2);
+        out->id = field_draw(&field, row, out->id, avx2);
     }
     if (row->n_logprobs >= 0 && out->id >= 0)
         mr_cpu_score_row(logits, vocabulary, row->n_logprobs, out);
 }
 
+void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch, struct mr_sampled *out)
+{
+    row_sample(logits, vocabulary, row, scratch, false, out);
+}
+
+struct sample_context {
+    const struct mr_sample_params *params;
+    bool avx2;
+};
+
 static void sample_item(void *context, int32_t r, int thread)
 {
-    const struct mr_sample_params *params = context;
-    int64_t at = (int64_t)r * params->vocabulary;
+    const struct sample_context *c = context;
+    const struct mr_sample_params *p = c->params;
+    int64_t at = (int64_t)r * p->vocabulary;
     (void)thread;
-    mr_cpu_sample_row(params->logits + at, params->vocabulary, &params->row[r], params->scratch ? params->scratch + at : NULL, &params->out[r]);
+    row_sample(p->logits + at, p->vocabulary, &p->row[r], p->scratch ? p->scratch + at : NULL, c->avx2, &p->out[r]);
 }
 
 enum mr_status mr_cpu_sample(struct mr_device *device, const struct mr_sample_params *params)
 {
-    struct mr_sample_params p = *params;
-    if (p.rows < 0 || p.vocabulary < 1)
+    const struct mr_sample_params *p = params;
+    struct sample_context context = {p, device && device->isa == MR_CPU_AVX2};
+    if (p->rows < 0 || p->vocabulary < 1)
         return MR_ERR_UNSUPPORTED;
-    for (int32_t r = 0; r < p.rows; r++)
-        if (p.row[r].n_logprobs > MR_LOGPROBS_MAX || (!p.scratch && mr_sample_row_edits(&p.row[r])))
+    for (int32_t r = 0; r < p->rows; r++)
+        if (p->row[r].n_logprobs > MR_LOGPROBS_MAX || (!p->scratch && mr_sample_row_edits(&p->row[r])))
             return MR_ERR_UNSUPPORTED;
     if (device)
-        mr_threads_run(device->threads, p.rows, sample_item, &p);
-    for (int32_t r = 0; !device && r < p.rows; r++)
-        sample_item(&p, r, 0);
+        mr_threads_run(device->threads, p->rows, sample_item, &context);
+    for (int32_t r = 0; !device && r < p->rows; r++)
+        sample_item(&context, r, 0);
     return MR_OK;
 }

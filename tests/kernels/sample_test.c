@@ -195,6 +195,46 @@ TEST(equals_the_sorting_restatement)
     }
 }
 
+/* The device's own loops (AVX2 where the machine has it) against the plain oracle: the same token on every row. */
+TEST(every_path_draws_the_same)
+{
+    enum { MOST = 3000 };
+    static float z[MOST + 3], scratch[MOST + 3];
+    struct mr_device_options options = {.threads = 2, .max_tokens = 1, .max_seqs = 1, .max_blocks = 1, .max_row_elements = 64};
+    struct mr_device *device;
+    struct mr_err err = {0};
+    uint64_t state = 4242;
+    int differ = 0, cut = 0;
+    REQUIRE(mr_ops_cpu()->open(&options, &device, &err) == MR_OK);
+    for (int round = 0; round < 4000; round++) {
+        int32_t n = 1 + (int32_t)(mr_mix64(state++) % MOST);
+        uint64_t random = mr_mix64(state++);
+        float *row_z = z + random % 3, spread = (float)(1 + random / 3 % 40);
+        for (int32_t i = 0; i < n; i++) {
+            uint64_t r = mr_mix64(state++);
+            row_z[i] = (float)(r >> 40) / 16777216.0f * spread - spread / 2;
+            row_z[i] = round % 3 == 0 ? floorf(row_z[i]) : row_z[i];
+            row_z[i] = r % 1000 < 3 ? (r % 2 ? NAN : -INFINITY) : row_z[i];
+        }
+        struct mr_sample_row row = plain_row();
+        row.seed = mr_mix64(state++);
+        row.position = (uint32_t)round;
+        row.temperature = round % 11 == 0 ? 0 : 0.2f + (float)(round % 17) / 8;
+        row.top_k = round % 4 == 1 ? (int32_t)(mr_mix64(state++) % 100) : 0;
+        row.top_p = round % 5 < 3 ? (float)(mr_mix64(state++) % 1001) / 1000 : 1;
+        row.min_p = round % 7 == 0 ? (float)(mr_mix64(state++) % 100) / 100 : 0;
+        struct mr_sampled plain, own;
+        mr_cpu_sample_row(row_z, n, &row, scratch, &plain);
+        struct mr_sample_params params = {.logits = row_z, .rows = 1, .vocabulary = n, .row = &row, .out = &own};
+        EXPECT_EQ(mr_cpu_sample(device, &params), MR_OK);
+        differ += plain.id != own.id;
+        cut += row.top_p < 1;
+    }
+    EXPECT_EQ(differ, 0);
+    EXPECT(cut > 1000);
+    mr_ops_cpu()->close(device);
+}
+
 TEST(penalties_bias_and_mask)
 {
     struct mr_sample_row row = plain_row();
@@ -285,5 +325,5 @@ TEST(gumbel_keeps_its_bound)
 
 TEST_MAIN(TEST_CASE(greedy_takes_the_lowest_id_of_the_largest), TEST_CASE(draws_follow_softmax), TEST_CASE(cuts_follow_softmax_of_what_is_kept),
           TEST_CASE(ties_at_a_cut_are_kept), TEST_CASE(thresholds_at_their_ends), TEST_CASE(equals_the_sorting_restatement),
-          TEST_CASE(penalties_bias_and_mask), TEST_CASE(edits_need_scratch), TEST_CASE(a_row_does_not_depend_on_its_neighbours),
+          TEST_CASE(every_path_draws_the_same), TEST_CASE(penalties_bias_and_mask), TEST_CASE(edits_need_scratch), TEST_CASE(a_row_does_not_depend_on_its_neighbours),
           TEST_CASE(weights_are_exp), TEST_CASE(gumbel_keeps_its_bound))
