@@ -34,7 +34,7 @@ static int cancel_send(struct cancel *c, const char *topic)
     mr_value_set(&body, "by", mr_value_string(mr_str_from(by)));
     mr_value_set(&body, "reason", mr_value_string(mr_str_from(c->reason)));
     mr_codec_json.encode(&body, &value);
-    struct mr_record record = {.topic = mr_str_from(topic), .partition = 0, .key = c->name, .value = mr_buf_view(&value), .headers = &json, .n_headers = 1};
+    struct mr_record record = {.topic = mr_str_from(topic), .key = c->name, .value = mr_buf_view(&value), .headers = &json, .n_headers = 1};
     enum mr_status status = mr_client_produce(&c->client, &record, 1);
     mr_buf_fini(&value);
     if (status != MR_OK)

@@ -1,4 +1,7 @@
-/* `millrace check`: reads the topics of the configuration back, from their start to their present end, and judges them. One thread. */
+/* `millrace check`: reads the topics of the configuration back, from their start to their present end, and judges them. One thread.
+ *
+ * Owns the reading and the printing; what is right and wrong is the judge's (judge.h). A topic that is not there has nothing to say;
+ * each is followed once, however many routes name it. Rejected: a live check (what is on its way would look lost). */
 #include "worker/cli/client.h"
 #include "worker/cli/judge.h"
 #include "worker/cli/outcome.h"

@@ -1,5 +1,11 @@
 /* `millrace collect FILE`: the results of a submitted file, one line a job, in the file's order, as the results topic holds them
- * (for an OpenAI Batch file: its output format). One thread. */
+ * (for an OpenAI Batch file: its output format). One thread.
+ *
+ * Owns the file's jobs, an index of them by name, and one result line a job.
+ * 1 A result belongs to a line by its key, tenant/id: both are made of the file's bytes alone, so collect needs no memory of submit.
+ * 2 The first result of a name counts; what comes later is a repeat of a forgotten id.
+ * 3 Every line of the file gives one line: a missing result an error object, never a gap.
+ * Rejected: following the streams (a result holds all that is wanted, in the form that is wanted). */
 #include "adapters/codec/codec.h"
 #include "worker/cli/client.h"
 #include "worker/cli/input_file.h"

@@ -1,3 +1,8 @@
+/* Owns the file's bytes and what each line is called.
+ *
+ * 1 A job's name is what the worker will decode: mr_job_decode is asked, with the headers that the record will have.
+ * 2 The same bytes give the same names: the batch's id is the content's digest unless it is given, a line's its number.
+ * Rejected: an id of random numbers a line (a file sent again after a failure would run everything twice). */
 #include "worker/cli/input_file.h"
 
 #include "adapters/codec/codec.h"

@@ -166,8 +166,11 @@ static void check_process(struct mr_judge *judge, const struct judge_run *j, con
             judge->out_of_memory = true;
             return;
         }
-        *p = (struct judge_process){judge->processes, start->process, mr_arena_str(&judge->arena, start->worker), mr_arena_str(&judge->arena, start->build),
-                                    mr_arena_str(&judge->arena, start->model_digest), mr_arena_str(&judge->arena, start->tokenizer_digest)};
+        *p = (struct judge_process){.next = judge->processes, .process = start->process};
+        p->worker = mr_arena_str(&judge->arena, start->worker);
+        p->build = mr_arena_str(&judge->arena, start->build);
+        p->model = mr_arena_str(&judge->arena, start->model_digest);
+        p->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
         judge->processes = p;
     }
     if (!mr_str_equal(p->worker, start->worker) || !mr_str_equal(p->build, start->build) || !mr_str_equal(p->model, start->model_digest) ||
@@ -232,11 +235,12 @@ static bool add_stream(struct mr_judge *judge, const struct mr_route *route, boo
 {
     struct mr_stream_record decoded;
     enum mr_encoding encoding;
-    struct mr_err err;
+    struct mr_err err = {.text = "its content type is unknown"};
     judge->report.records++;
     mr_arena_fini(&judge->scratch);
     if (!mr_encoding_of(record, &encoding) || mr_stream_record_decode(record, &judge->scratch, &decoded, &err) != MR_OK) {
-        struct judge_run nowhere = {.input = parked ? route->stream_parked : route->stream, .partition = record->partition, .src = {record->offset, 0}};
+        struct judge_run nowhere = {.input = parked ? route->stream_parked : route->stream, .partition = record->partition};
+        nowhere.src.offset = record->offset;
         judge->report.violations++;
         judge_complain(judge, &nowhere, "no stream record: %s", err.text);
         return true;

@@ -1,4 +1,9 @@
-/* The judge's verdict, once everything is gathered: each input record against its run, each run against its result. */
+/* The judge's verdict, once everything is gathered: each input record against its run, each run against its result.
+ *
+ * Owns an index of the runs by name, for the time of finish.
+ * 1 Each input record is judged once, each run once, each result and dead letter against the one run that it names.
+ * 2 What retention took is no fault: a run whose input lies before the first record that was read needs none.
+ * Rejected: judging while reading (the order of partitions against each other is no order). */
 #include "worker/cli/judge_state.h"
 
 #include "base/check.h"
@@ -115,7 +120,8 @@ static struct mr_logprob *logprobs_of(struct verdict *v, const struct mr_run *ru
 }
 
 /* The result that this run must have, in out. */
-static bool make_result(struct verdict *v, const struct judge_run *j, const struct mr_job *job, const struct mr_stream_record *end, struct mr_buf *out)
+static bool make_result(struct verdict *v, const struct judge_run *j, const struct mr_job *job, const struct mr_stream_record *end,
+                        struct mr_buf *out)
 {
     const struct mr_run *run = j->run;
     struct mr_stream_record start;

@@ -1,4 +1,9 @@
-/* `millrace submit`: a prompt, a chat, or a file of jobs into a route's jobs topic. One thread. */
+/* `millrace submit`: a prompt, a chat, or a file of jobs into a route's jobs topic. One thread.
+ *
+ * Owns the flags and the body made of them; a file's lines go out as they are, so that what the worker refuses is what the user
+ * wrote. A prompt without --id gets a random one: a name that does not depend on where the record will lie can be told at once.
+ * Rejected: judging a job here before it is sent (two judges differ one day); a retry of what was not appended (the same name
+ * sent again is the retry, and never runs twice). */
 #include "adapters/codec/codec.h"
 #include "worker/cli/input_file.h"
 #include "worker/cli/outcome.h"
@@ -167,7 +172,7 @@ int mr_verb_submit(struct mr_cli *cli, int argc, char **argv)
     struct submit s = {.cli = cli, .max_tokens = -1, .top_k = -1, .seed = -1, .priority = -1, .deadline_s = -1, .temperature = NAN, .top_p = NAN,
                        .json = {MR_STR("content-type"), MR_STR("application/json")}};
     const struct mr_flag flags[] = {
-        {"file", "F", "send the jobs of a file instead: a JSON job or an OpenAI Batch line a line; - for standard input", MR_FLAG_TEXT, &s.file, NULL},
+        {"file", "F", "send the jobs of a file: a JSON job or an OpenAI Batch line a line; - for standard input", MR_FLAG_TEXT, &s.file, NULL},
         {"batch", "ID", "name of the file's batch (default: from its content)", MR_FLAG_TEXT, &s.batch, NULL},
         {"chat", NULL, "the prompt is a user's message", MR_FLAG_BOOL, &s.chat, NULL},
         {"system", "TEXT", "system message of the chat", MR_FLAG_TEXT, &s.system, NULL},

@@ -22,7 +22,9 @@ static bool tail_wants(void *self, struct mr_str name) { return mr_str_equal(((s
 /* A later run of the name is shown only where the one before it moved: a duplicate's stream says nothing about the first. */
 static bool tail_shows(const struct tail *t, const struct mr_follow_run *run)
 {
-    return !t->shown || t->shown == run || (t->shown->fold.closed && (t->shown->fold.end == MR_FOLD_MOVED || t->shown->fold.end == MR_FOLD_DUPLICATE));
+    if (!t->shown || t->shown == run)
+        return true;
+    return t->shown->fold.closed && (t->shown->fold.end == MR_FOLD_MOVED || t->shown->fold.end == MR_FOLD_DUPLICATE);
 }
 
 static void tail_take(struct tail *t, const struct mr_record *record)
@@ -45,7 +47,9 @@ static void tail_take(struct tail *t, const struct mr_record *record)
 
 static bool tail_ended(const struct tail *t)
 {
-    return t->shown && t->shown->fold.closed && t->shown->fold.end != MR_FOLD_MOVED && (t->shown->fold.end != MR_FOLD_DUPLICATE || t->catching_up == 0);
+    if (!t->shown || !t->shown->fold.closed || t->shown->fold.end == MR_FOLD_MOVED)
+        return false;
+    return t->shown->fold.end != MR_FOLD_DUPLICATE || t->catching_up == 0; /* the first may still be read */
 }
 
 static int tail_follow(struct tail *t)

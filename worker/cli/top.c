@@ -1,4 +1,7 @@
-/* `millrace top`: every worker's heartbeat, as a live view or (--json) as one snapshot. Rates are differences of two looks. One thread. */
+/* `millrace top`: every worker's heartbeat, as a live view or (--json) as one snapshot. Rates are differences of two looks. One thread.
+ *
+ * Owns two looks, each in an arena of its own: the last one is kept for the rates. A worker that started anew between them has no rate.
+ * What the store holds is not trusted: fields are shown without control bytes, numbers are read from 23 digits at most. */
 #include "base/clock.h"
 #include "worker/cli/cli.h"
 #include "worker/cli/outcome.h"

@@ -1,5 +1,9 @@
 /* `millrace topics plan|create|check`: which topics and settings the configuration needs; makes what is missing; judges what is
- * there. One thread. */
+ * there. One thread.
+ *
+ * Owns what the broker said of each topic of the plan. create makes only what is missing and changes nothing: a setting that breaks the
+ * promise is for its owner to change, who may have reasons. Streams are made first, so that none ever has fewer partitions than its
+ * input. Rejected: altering topics; asking for several at once (the port tells which one failed). */
 #include "adapters/codec/codec.h"
 #include "worker/cli/cli.h"
 #include "worker/topic_plan.h"

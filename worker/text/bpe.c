@@ -1,13 +1,16 @@
+/* Owns the rules in a hash table, and, a call, the symbols of one piece.
+ *
+ * Symbols form a list by index. A merge gives the left symbol the product and takes the right one out of the list. The heap
+ * holds offers (rank, left symbol); an offer is good while the pair that now starts at that symbol still has that rank, for a
+ * rank names one pair. So nothing is ever searched in the heap or taken out of its middle.
+ *
+ * Rejected: the search for the best pair after every merge (quadratic in a piece of one class). */
 #include "worker/text/bpe.h"
 
 #include "base/check.h"
 #include "base/hash.h"
 
 #include <stdlib.h>
-
-/* Symbols form a list by index. A merge gives the left symbol the product and takes the right one out of the list. The heap
- * holds offers (rank, left symbol); an offer is good while the pair that now starts at that symbol still has that rank, for a
- * rank names one pair. So nothing is ever searched in the heap or taken out of its middle. */
 
 struct mr_bpe_rule {
     int32_t left, right; /* left < 0: free slot */

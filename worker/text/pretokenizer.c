@@ -1,3 +1,10 @@
+/* Owns the compiled expressions; a scan owns PCRE2's match data.
+ *
+ * 1 Alternatives are tried in order and cover every character, so the pieces make up the text.
+ * 2 Neither stack nor time runs away: JIT code has 32 KiB, the interpreter's frames lie on the heap, every match has a budget of
+ *   steps, and no expression looks further back than one run of its own class.
+ * 3 What depends on Unicode's version is in the fingerprint.
+ * Rejected: scanners by hand (five expressions now, dozens later; each would have to be proved equal). */
 #include "worker/text/pretokenizer.h"
 
 #include "base/check.h"
