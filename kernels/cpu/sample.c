@@ -17,7 +17,7 @@
 
 #include <float.h>
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, FEW = 16384 };
 
 /* How much must be kept: a number of ids, or an amount of weight. */
 struct demand {
@@ -84,23 +84,40 @@ static uint64_t field_total(const struct mr_sample_field *f, double share, bool 
     return total;
 }
 
+/* The cut, known to be at start or above: of a long row only what lies there is looked at three times. */
+static float field_cut_from(const struct mr_sample_field *f, struct demand demand, float start, bool avx2)
+{
+    float few[FEW];
+    struct mr_sample_field upper = *f;
+    int32_t n = avx2 ? mr_sample_collect_avx2(f, start, few, FEW) : -1;
+    upper.floor = start;
+    if (n >= 0)
+        upper.z = few, upper.n = n;
+    return field_cut(&upper, demand);
+}
+
 static void field_narrow(struct mr_sample_field *f, const struct mr_sample_row *row, bool avx2)
 {
+    float start;
     if (row->min_p > 0) {
         float cut = mr_sample_min_p_cut(f->largest, row->temperature, row->min_p);
         f->floor = fmaxf(f->floor, fminf(cut, f->largest)); /* min_p 1 keeps the largest, whatever the rounding */
     }
-    if (row->top_k > 0 && row->top_k < f->n)
-        f->floor = field_cut(f, (struct demand){.target = (uint64_t)row->top_k});
+    if (row->top_k > 0 && row->top_k < f->n) {
+        start = f->floor;
+        if (avx2)
+            mr_sample_start_avx2(f, row->top_k, &start);
+        f->floor = field_cut_from(f, (struct demand){.target = (uint64_t)row->top_k}, start, avx2);
+    }
     if (row->top_p < 1) {
-        float start;
-        uint64_t target = mr_sample_target(field_total(f, (double)row->top_p, avx2, &start), (double)row->top_p);
-        f->floor = start;
-        f->floor = field_cut(f, (struct demand){.weighted = true, .target = target});
+        uint64_t total = field_total(f, (double)row->top_p, avx2, &start);
+        struct demand demand = {.weighted = true, .target = mr_sample_target(total, (double)row->top_p)};
+        f->floor = field_cut_from(f, demand, start, avx2);
     }
 }
 
-void mr_sample_draw_range(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t first, int32_t end, struct mr_sample_best *best)
+void mr_sample_draw_range(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t first, int32_t end,
+                          struct mr_sample_best *best)
 {
     for (int32_t id4 = first / 4; id4 * 4 < end; id4++) {
         struct mr_philox random;

@@ -71,9 +71,44 @@ static uint64_t sum_of(__m256i x)
     return lane[0] + lane[1] + lane[2] + lane[3];
 }
 
+static const float depth[STEPS] = {1.5f, 3.0f, 5.0f, 8.0f}; /* in units of T below the largest */
+
+void mr_sample_start_avx2(const struct mr_sample_field *f, int32_t k, float *start)
+{
+    int64_t counts[STEPS] = {0};
+    float step[STEPS];
+    for (int s = 0; s < STEPS; s++)
+        step[s] = fmaxf(f->largest - f->temperature * depth[s], f->floor);
+    int32_t i = 0;
+    for (; i + 8 <= f->n; i += 8) {
+        __m256 z = _mm256_loadu_ps(f->z + i);
+        for (int s = 0; s < STEPS; s++)
+            counts[s] += __builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_cmp_ps(z, _mm256_set1_ps(step[s]), _CMP_GE_OQ)));
+    }
+    for (; i < f->n; i++)
+        for (int s = 0; s < STEPS; s++)
+            counts[s] += f->z[i] >= step[s];
+    for (int s = STEPS; s-- > 0;)
+        if (counts[s] >= k)
+            *start = step[s];
+}
+
+int32_t mr_sample_collect_avx2(const struct mr_sample_field *f, float start, float *few, int32_t capacity)
+{
+    int32_t n = 0, i = 0;
+    for (; i + 8 <= f->n && n + 8 <= capacity; i += 8) {
+        unsigned lanes = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(f->z + i), _mm256_set1_ps(start), _CMP_GE_OQ));
+        for (; lanes; lanes &= lanes - 1)
+            few[n++] = f->z[i + __builtin_ctz(lanes)];
+    }
+    for (; i < f->n && n < capacity; i++)
+        if (f->z[i] >= start)
+            few[n++] = f->z[i];
+    return i < f->n ? -1 : n;
+}
+
 uint64_t mr_sample_total_avx2(const struct mr_sample_field *f, double share, float *start)
 {
-    static const float depth[STEPS] = {1.5f, 3.0f, 5.0f, 8.0f}; /* in units of T below the largest */
     __m256i total = _mm256_setzero_si256(), above[STEPS];
     __m256 step[STEPS];
     uint64_t sum, sums[STEPS];
@@ -134,7 +169,8 @@ MR_INLINE void random_words(const struct mr_sample_row *row, int32_t first, __m2
     }
     __m256i t0 = _mm256_unpacklo_epi32(w0, w1), t1 = _mm256_unpackhi_epi32(w0, w1);
     __m256i u0 = _mm256_unpacklo_epi32(w2, w3), u1 = _mm256_unpackhi_epi32(w2, w3);
-    __m256i a0 = _mm256_unpacklo_epi64(t0, u0), a1 = _mm256_unpackhi_epi64(t0, u0), a2 = _mm256_unpacklo_epi64(t1, u1), a3 = _mm256_unpackhi_epi64(t1, u1);
+    __m256i a0 = _mm256_unpacklo_epi64(t0, u0), a1 = _mm256_unpackhi_epi64(t0, u0);
+    __m256i a2 = _mm256_unpacklo_epi64(t1, u1), a3 = _mm256_unpackhi_epi64(t1, u1);
     out[0] = _mm256_permute2x128_si256(a0, a1, 0x20);
     out[1] = _mm256_permute2x128_si256(a2, a3, 0x20);
     out[2] = _mm256_permute2x128_si256(a0, a1, 0x31);
@@ -192,6 +228,19 @@ void mr_sample_draw_avx2(const struct mr_sample_field *f, const struct mr_sample
 int32_t mr_sample_largest_avx2(const float *z, int32_t n)
 {
     (void)z, (void)n;
+    CHECK(!"AVX2 in this build");
+    return -1;
+}
+
+void mr_sample_start_avx2(const struct mr_sample_field *field, int32_t k, float *start)
+{
+    (void)field, (void)k, (void)start;
+    CHECK(!"AVX2 in this build");
+}
+
+int32_t mr_sample_collect_avx2(const struct mr_sample_field *field, float start, float *few, int32_t capacity)
+{
+    (void)field, (void)start, (void)few, (void)capacity;
     CHECK(!"AVX2 in this build");
     return -1;
 }

@@ -198,7 +198,7 @@ TEST(equals_the_sorting_restatement)
 /* The device's own loops (AVX2 where the machine has it) against the plain oracle: the same token on every row. */
 TEST(every_path_draws_the_same)
 {
-    enum { MOST = 3000 };
+    enum { MOST = 12000 };
     static float z[MOST + 3], scratch[MOST + 3];
     struct mr_device_options options = {.threads = 2, .max_tokens = 1, .max_seqs = 1, .max_blocks = 1, .max_row_elements = 64};
     struct mr_device *device;
