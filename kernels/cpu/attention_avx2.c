@@ -87,11 +87,12 @@ MR_INLINE void score_group(int n, enum mr_dtype dtype, const struct state *s, in
 {
     for (int32_t t = keys.first / KEY_STEP * KEY_STEP; t < keys.end; t += KEY_STEP) {
         int64_t cell[KEY_STEP];
-        for (int j = 0; j < KEY_STEP; j++) {
+        bool whole = t >= keys.first && t + KEY_STEP <= keys.end;
+        for (int j = 0; !whole && j < KEY_STEP; j++) {
             int32_t key = t + j < keys.first ? keys.first : t + j;
             cell[j] = s->cell[key < keys.end ? key : keys.end - 1];
         }
-        score_step(n, dtype, s, q, t, cell);
+        score_step(n, dtype, s, q, t, whole ? s->cell + t : cell);
     }
 }
 
@@ -158,13 +159,13 @@ MR_INLINE void value_step(int n, int width, enum mr_dtype dtype, const struct st
             acc[i][j] = _mm256_load_ps(s->tile_out + (q + i) * s->d + x + 8 * j);
     const float *weights = s->score + q * TILE;
     for (int32_t t = keys.first; t < keys.end; t++) {
-        __m256 value[V_STEP];
-        for (int j = 0; j < width; j++)
-            value[j] = load_cell(dtype, v, s->cell[t] + x + 8 * j);
-        for (int i = 0; i < n; i++) {
-            __m256 weight = _mm256_broadcast_ss(weights + i * TILE + t);
-            for (int j = 0; j < width; j++)
-                acc[i][j] = _mm256_fmadd_ps(weight, value[j], acc[i][j]);
+        __m256 weight[Q_STEP];
+        for (int i = 0; i < n; i++)
+            weight[i] = _mm256_broadcast_ss(weights + i * TILE + t);
+        for (int j = 0; j < width; j++) { /* twelve sums, three weights and one value: all registers */
+            __m256 value = load_cell(dtype, v, s->cell[t] + x + 8 * j);
+            for (int i = 0; i < n; i++)
+                acc[i][j] = _mm256_fmadd_ps(weight[i], value, acc[i][j]);
         }
     }
     for (int i = 0; i < n; i++)
