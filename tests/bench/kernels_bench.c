@@ -52,7 +52,7 @@ static void bench_matmul(struct mr_device *device, enum mr_dtype dtype, bool fas
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         struct mr_weight *weights[LAYERS];
         uint8_t *data = case_weights(dtype, shapes[s].n, shapes[s].k);
-        struct mr_weight_part part = {dtype, data, shapes[s].n};
+        struct mr_weight_part part = {.dtype = dtype, .data = data, .rows = shapes[s].n};
         for (int i = 0; i < shapes[s].copies; i++)
             mr_ops_cpu()->weight_open(device, &part, 1, shapes[s].k, &weights[i], NULL);
         float *in = case_floats((size_t)(512 * shapes[s].k), -1, 1), *out = case_poison((size_t)(512 * shapes[s].n));

@@ -7,7 +7,7 @@ TEST(rows_are_looked_up_and_scaled)
     for (int isa = 0; isa < 2; isa++) {
         struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, MR_EXACT, 8);
         uint8_t *first = case_weights(MR_Q4_1, N0, K), *second = case_weights(MR_F16, N1, K);
-        struct mr_weight_part parts[2] = {{MR_Q4_1, first, N0}, {MR_F16, second, N1}};
+        struct mr_weight_part parts[2] = {{.dtype = MR_Q4_1, .data = first, .rows = N0}, {.dtype = MR_F16, .data = second, .rows = N1}};
         struct mr_weight *weight = NULL;
         REQUIRE(mr_ops_cpu()->weight_open(device, parts, 2, K, &weight, NULL) == MR_OK);
         int32_t ids[4] = {6, 7, 0, 11};

@@ -52,7 +52,7 @@ static void check_shape(enum mr_dtype dtype, struct shape s, enum mr_cpu_isa isa
 {
     struct mr_device *device = case_device(isa, 2, precision, ROWS_MAX);
     uint8_t *data = case_weights(dtype, s.n, s.k);
-    struct mr_weight_part part = {dtype, data, s.n};
+    struct mr_weight_part part = {.dtype = dtype, .data = data, .rows = s.n};
     struct mr_weight *weight = NULL;
     EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, s.k, &weight, NULL), MR_OK);
     float *in = case_floats((size_t)(s.rows * s.k), -1, 1), *bias = case_floats((size_t)s.n, -1, 1), *out = case_poison((size_t)(s.rows * s.n));
@@ -88,9 +88,9 @@ TEST(exact_product_is_right) { check_all_shapes(MR_CPU_AVX2, MR_EXACT, 2e-6); }
 static void check_same_bits(enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
 {
     enum { ROWS = 200, N0 = 70, N1 = 33, N2 = 64, N = N0 + N1 + N2 };
-    struct mr_weight_part parts[3] = {{part_dtypes[0], case_weights(part_dtypes[0], N0, k), N0},
-                                      {part_dtypes[1], case_weights(part_dtypes[1], N1, k), N1},
-                                      {part_dtypes[2], case_weights(part_dtypes[2], N2, k), N2}};
+    struct mr_weight_part parts[3] = {{.dtype = part_dtypes[0], .data = case_weights(part_dtypes[0], N0, k), .rows = N0},
+                                      {.dtype = part_dtypes[1], .data = case_weights(part_dtypes[1], N1, k), .rows = N1},
+                                      {.dtype = part_dtypes[2], .data = case_weights(part_dtypes[2], N2, k), .rows = N2}};
     float *in = case_floats((size_t)(ROWS * k), -2, 2), *bias = case_floats(N, -1, 1), *first = case_poison(ROWS * N), *out = case_poison(ROWS * N);
     for (int threads = 1; threads <= 3; threads++) {
         struct mr_device *device = case_device(MR_CPU_AVX2, threads, precision, ROWS_MAX);
@@ -141,7 +141,7 @@ static void check_paths_agree(enum mr_precision precision)
     for (int t = 0; t < N_DTYPES; t++) {
         enum { ROWS = 9, N = 45, K = 768 };
         uint8_t *data = case_weights(dtypes[t], N, K);
-        struct mr_weight_part part = {dtypes[t], data, N};
+        struct mr_weight_part part = {.dtype = dtypes[t], .data = data, .rows = N};
         float *in = case_floats(ROWS * K, -1, 1), *bias = case_floats(N, -1, 1), *out[2];
         for (int isa = 0; isa < 2; isa++) {
             struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, precision, ROWS_MAX);
@@ -164,7 +164,7 @@ TEST(weights_out_of_limits_are_refused)
 {
     struct mr_device *device = case_device(MR_CPU_AVX2, 1, MR_EXACT, 1);
     uint8_t byte = 0;
-    struct mr_weight_part part = {MR_Q4_1, &byte, 1}, float8 = {MR_E4M3, &byte, 1}, many[9] = {{MR_F32, &byte, 1}};
+    struct mr_weight_part part = {.dtype = MR_Q4_1, .data = &byte, .rows = 1}, float8 = {.dtype = MR_E4M3, .data = &byte, .rows = 1}, many[9] = {part};
     struct mr_weight *weight = NULL;
     EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, 33, &weight, NULL), MR_ERR_UNSUPPORTED);
     EXPECT_EQ(mr_ops_cpu()->weight_open(device, &float8, 1, 32, &weight, NULL), MR_ERR_UNSUPPORTED);
