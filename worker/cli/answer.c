@@ -1,3 +1,10 @@
+/* Owns: what one job of `run` has said so far, as a worker's run would have written it to its stream.
+ *
+ * Invariants
+ * 1 The records given for a job (start, take's) fold without a rejection: one writer, seq and ctx in step with ids.
+ * 2 ids, logprobs and text are what those records hold, joined; the result is made of them and of the terminal alone.
+ *
+ * Thread: the caller's. Rejected: decoding the records again for the result (a fold over one's own output). */
 #include "worker/cli/answer.h"
 
 #include "worker/logprob.h"

@@ -210,11 +210,13 @@ static void bench_print(const struct bench *b, const struct bench_setting *s, co
     if (json)
         printf("{\"jobs\":%lld,\"prompt_tokens\":%lld,\"output_tokens\":%lld,\"prefill_tok_s\":%.2f,\"decode_tok_s\":%.2f,"
                "\"ttft_ms_p50\":%.3f,\"ttft_ms_p99\":%.3f,\"tpot_ms_p50\":%.3f,\"tpot_ms_p99\":%.3f,"
-               "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,\"bandwidth_share\":%s,\"flops_share\":%s,\"prefill_flops_share\":%s,"
+               "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,"
+               "\"bandwidth_share\":%s,\"flops_share\":%s,\"prefill_flops_share\":%s,"
                "\"limit_read_gb_s\":%s,\"limit_fma_gflop_s\":%s,\"preemptions\":%lld,\"path\":\"%s\"}\n",
                (long long)s->jobs, (long long)s->prompt_tokens, (long long)s->output_tokens, f->prefill_tok_s, f->decode_tok_s, f->ttft_ms[0],
-               f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], bench_number(f->bandwidth_share, t[0]), bench_number(f->flops_share, t[1]),
-               bench_number(f->prefill_flops_share, t[2]), bench_number(b->read_gbs, t[3]), bench_number(b->fma_gflops, t[4]), (long long)f->preemptions,
+               f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], bench_number(f->bandwidth_share, t[0]),
+               bench_number(f->flops_share, t[1]), bench_number(f->prefill_flops_share, t[2]), bench_number(b->read_gbs, t[3]),
+               bench_number(b->fma_gflops, t[4]), (long long)f->preemptions,
                b->serving.bundle->ops->path(b->serving.bundle->device));
     else
         printf("%5lld %6lld %6lld %9.1f %9.1f %8.1f %8.1f %7.2f %7.2f %6.0f %6.0f %6.0f%% %6.0f%% %6.0f%%%s\n", (long long)s->jobs,
@@ -239,7 +241,8 @@ static int bench_run_settings(struct bench *b, const struct bench_setting *setti
     b->fma_gflops = cpu ? mr_ceiling_fma_gflops(threads) : 0;
     if (!json)
         printf("%s, %s; limits measured now: read %.1f GB/s, float32 FMA %.0f GFLOP/s\n"
-               " jobs prompt output  prefill    decode     ttft ms p50/p99     tpot ms p50/p99  host us p50/p99 | prefill's flops, decode's bandwidth and flops\n",
+               " jobs prompt output  prefill    decode     ttft ms p50/p99     tpot ms p50/p99  host us p50/p99"
+               " | prefill's flops, decode's bandwidth and flops\n",
                b->serving.bundle->name, b->serving.bundle->ops->path(b->serving.bundle->device), b->read_gbs, b->fma_gflops);
     for (int i = 0; i < n; i++) {
         struct bench_figures figures;

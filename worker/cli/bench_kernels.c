@@ -1,5 +1,10 @@
 /* `millrace bench kernels`: each kind of matrix product of a model over all its layers (so that no weight is found in a cache),
- * and attention, each beside what this machine reads and multiplies, measured in the same run. One thread. */
+ * and attention, each beside what this machine reads and multiplies, measured in the same run.
+ *
+ * Owns: device, weights and activations of one call.
+ * 1 A figure is the best of several runs; a run of a product goes through every layer's weight once.
+ * 2 Bytes are those that must be read: a weight as the device holds it, K and V of the sequences.
+ * Thread: the caller's. Rejected: one weight in a loop (it would come from the cache, and no layer does). */
 #include "base/clock.h"
 #include "kernels/ceiling.h"
 #include "kv/kv_store.h"
@@ -28,16 +33,23 @@ struct kernels {
     bool json;
 };
 
-static void kernels_print(const struct kernels *k, const char *name, int32_t rows, int32_t context, double s, double bytes, double operations)
+/* One measurement. */
+struct kernels_figure {
+    const char *name;
+    int32_t rows, context;
+    double s, bytes, operations;
+};
+
+static void kernels_print(const struct kernels *k, const struct kernels_figure *f)
 {
-    double gbs = bytes / s / 1e9, gops = operations / s / 1e9;
+    double gbs = f->bytes / f->s / 1e9, gops = f->operations / f->s / 1e9;
     if (k->json)
         printf("{\"kernel\":\"%s\",\"rows\":%d,\"context\":%d,\"us\":%.2f,\"gb_s\":%.3f,\"bandwidth_share\":%.4f,\"gop_s\":%.3f,\"flops_share\":%.4f,"
                "\"limit_read_gb_s\":%.2f,\"limit_gop_s\":%.2f}\n",
-               name, rows, context, s * 1e6, gbs, gbs / k->read_gbs, gops, gops / k->multiply_gops, k->read_gbs, k->multiply_gops);
+               f->name, f->rows, f->context, f->s * 1e6, gbs, gbs / k->read_gbs, gops, gops / k->multiply_gops, k->read_gbs, k->multiply_gops);
     else
-        printf("%-18s rows %4d context %5d %10.1f us %7.2f GB/s (%3.0f %%) %8.1f Gop/s (%3.0f %%)\n", name, rows, context, s * 1e6, gbs,
-               100 * gbs / k->read_gbs, gops, 100 * gops / k->multiply_gops);
+        printf("%-18s rows %4d context %5d %10.1f us %7.2f GB/s (%3.0f %%) %8.1f Gop/s (%3.0f %%)\n", f->name, f->rows, f->context,
+               f->s * 1e6, gbs, 100 * gbs / k->read_gbs, gops, 100 * gops / k->multiply_gops);
     fflush(stdout);
 }
 
@@ -80,14 +92,15 @@ static bool kernels_matmul(struct kernels *k, int kind, const char *name, int32_
         double s = (double)(mr_clock_ns(&k->clock) - start_ns) / 1e9;
         best = s < best ? s : best;
     }
-    kernels_print(k, name, rows, 0, best / layers, bytes / layers, 2.0 * rows * (double)(n * columns));
+    kernels_print(k, &(struct kernels_figure){name, rows, 0, best / layers, bytes / layers, 2.0 * rows * (double)(n * columns)});
     return true;
 }
 
 /* Attention of one layer: n_seqs sequences of `context` tokens, the last `rows` of each in the step. */
 static bool kernels_attention(struct kernels *k, struct mr_kv_store *store, int32_t n_seqs, int32_t rows, int32_t context)
 {
-    static int32_t ids[KERNELS_ROWS_MAX], positions[KERNELS_ROWS_MAX], slots[KERNELS_ROWS_MAX], starts[KERNELS_SEQS_MAX + 1], lengths[KERNELS_SEQS_MAX];
+    static int32_t ids[KERNELS_ROWS_MAX], positions[KERNELS_ROWS_MAX], slots[KERNELS_ROWS_MAX];
+    static int32_t starts[KERNELS_SEQS_MAX + 1], lengths[KERNELS_SEQS_MAX];
     static int32_t table[KERNELS_SEQS_MAX * (KERNELS_ROWS_MAX / KERNELS_BLOCK_TOKENS)];
     int32_t stride = context / KERNELS_BLOCK_TOKENS, m = n_seqs * rows;
     for (int32_t s = 0; s < n_seqs; s++) {
@@ -115,8 +128,8 @@ static bool kernels_attention(struct kernels *k, struct mr_kv_store *store, int3
     }
     double pairs = (double)n_seqs * rows * (context - (rows - 1) / 2.0);
     double bytes = (double)n_seqs * context * (double)mr_kv_block_bytes(&store->options) / KERNELS_BLOCK_TOKENS;
-    kernels_print(k, rows == 1 ? "attention decode" : "attention prefill", m, context, best, bytes,
-                  4.0 * k->shape.n_heads * k->shape.head_dim * pairs);
+    double operations = 4.0 * k->shape.n_heads * k->shape.head_dim * pairs;
+    kernels_print(k, &(struct kernels_figure){rows == 1 ? "attention decode" : "attention prefill", m, context, best, bytes, operations});
     return true;
 }
 

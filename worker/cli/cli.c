@@ -1,3 +1,11 @@
+/* Owns: the table of verbs, the program's own help and manual, and one struct mr_cli a call.
+ *
+ * Invariants
+ * 1 A verb whose file is not linked is NULL in the table (weak), and is neither listed nor callable.
+ * 2 Options are read once a verb, at its first call of mr_cli_options, and freed behind it.
+ * 3 Nothing here calls exit; a result that could not be written is a failure.
+ *
+ * Thread: the main one. Rejected: verbs that register themselves (order and presence would hang on the linker). */
 #include "worker/cli/cli.h"
 
 #include "worker/manual.h"
@@ -7,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Weak: a verb whose file is not in this build is a NULL in the table, and is neither listed nor callable. */
 #define VERB(suffix, name, help) __attribute__((weak)) int mr_verb_##suffix(struct mr_cli *cli, int argc, char **argv);
 #include "worker/cli/verbs.h"
 #undef VERB
