@@ -180,20 +180,13 @@ static inline void recorded_end(struct recorded *r, struct recorded_run *run, co
     if (ran || (end.kind == MR_FOLD_FAILED && end.reason != MR_REASON_ID_CONFLICT))
         recorded_result(r, run, start, &end);
     if (end.kind == MR_FOLD_FAILED)
-        recorded_dead(r, run, mr_str_from(run->plan->body));
+        recorded_dead(r, run, mr_str_from(run->plan->body ? run->plan->body : ""));
 }
 
-/* The input record and everything that follows from it. */
-static inline void recorded_job(struct recorded *r, const struct recorded_plan *plan)
+/* Everything that follows from an input record, as the plan says. */
+static inline void recorded_answer(struct recorded *r, const struct recorded_plan *plan, struct mr_record *input)
 {
-    struct recorded_run run = {.plan = plan, .route = &r->options->routes[plan->route], .src = {plan->offset, r->clock_ms}};
-    struct mr_record *input = recorded_add(r, run.route->jobs, plan->partition, plan->offset, (struct mr_str){0}, mr_str_from(plan->body));
-    struct mr_header *batch = mr_arena_array(&r->arena, 1, sizeof *batch);
-    if (plan->batch) {
-        *batch = (struct mr_header){MR_STR("batch-id"), mr_str_from(plan->batch)};
-        input->headers = batch;
-        input->n_headers = 1;
-    }
+    struct recorded_run run = {.plan = plan, .route = &r->options->routes[plan->route], .src = {input->offset, input->timestamp_ms}};
     struct mr_job_source source = {.record = input, .route = run.route, .max_record_bytes = 1 << 20, .max_deadline_ms = INT64_C(1) << 40};
     struct mr_refusal refusal;
     struct mr_fold fold;
@@ -224,6 +217,20 @@ static inline void recorded_job(struct recorded *r, const struct recorded_plan *
         recorded_end(r, &run, &start);
     mr_buf_fini(&run.text);
     mr_job_free(job);
+}
+
+/* The input record and everything that follows from it. */
+static inline void recorded_job(struct recorded *r, const struct recorded_plan *plan)
+{
+    const char *topic = r->options->routes[plan->route].jobs;
+    struct mr_record *input = recorded_add(r, topic, plan->partition, plan->offset, (struct mr_str){0}, mr_str_from(plan->body));
+    struct mr_header *batch = mr_arena_array(&r->arena, 1, sizeof *batch);
+    if (plan->batch) {
+        *batch = (struct mr_header){MR_STR("batch-id"), mr_str_from(plan->batch)};
+        input->headers = batch;
+        input->n_headers = 1;
+    }
+    recorded_answer(r, plan, input);
 }
 
 #endif

@@ -25,7 +25,7 @@ void mr_client_close(struct mr_client *client); /* flushes what was produced */
 int32_t mr_client_follow(struct mr_client *client, const char *topic, int32_t partition, int64_t offset);
 /* The next event that is not trouble; trouble is told on stderr. false after timeout_ns, or when the client is broken. */
 bool mr_client_next(struct mr_client *client, int64_t timeout_ns, struct mr_log_event *event);
-/* Appends record; the report comes as an event with tag. MR_ERR_BUSY: take events first. */
+/* Appends record; the report comes as an event with tag (from 1 on). MR_ERR_BUSY: take events first. */
 enum mr_status mr_client_produce(struct mr_client *client, const struct mr_record *record, uint64_t tag);
 /* Waits for the report of tag, dropping other events; *event holds it (views until the next poll). false: none within 30 s. */
 bool mr_client_delivered(struct mr_client *client, uint64_t tag, struct mr_log_event *event);

@@ -135,14 +135,14 @@ static void take_stream(struct mr_sending *s, const struct mr_record *record)
 
 static void take_report(struct mr_sending *s, const struct mr_log_event *event)
 {
-    struct mr_sending_job *job = &s->jobs[event->tag];
+    struct mr_sending_job *job = &s->jobs[event->tag - 1];
     s->n_reported++;
     s->news_ns = clock_ns();
     if (event->status != MR_OK) {
         job->state = MR_SENDING_LOST;
         s->n_failed++;
         s->n_ended++;
-        mr_cli_fail("job %llu of %zu was not appended: %.*s", (unsigned long long)event->tag + 1, s->n, (int)event->text.n, event->text.p);
+        mr_cli_fail("job %llu of %zu was not appended: %.*s", (unsigned long long)event->tag, s->n, (int)event->text.n, event->text.p);
         return;
     }
     job->state = MR_SENDING_APPENDED;
@@ -177,7 +177,7 @@ static enum mr_status produce(struct mr_sending *s)
         const struct mr_sending_job *job = &s->jobs[s->n_next];
         struct mr_record record = {.topic = mr_str_from(s->route->jobs), .partition = -1, .key = job->key.n ? job->key : job->name,
                                    .value = job->value, .headers = job->headers, .n_headers = job->n_headers};
-        status = mr_client_produce(&s->client, &record, s->n_next);
+        status = mr_client_produce(&s->client, &record, s->n_next + 1);
         s->n_next += status == MR_OK;
     }
     return status == MR_ERR_BUSY ? MR_OK : status;
