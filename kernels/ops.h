@@ -73,6 +73,7 @@ struct mr_weight_part {
     enum mr_dtype dtype;
     const void *data;            /* host; borrowed for the call (CPU: until release, when used in place) */
     int64_t rows;
+    bool plain;                  /* keep it in 16 bits or more, whatever weight_dtype says (embedding, head); one part says it for all */
 };
 
 enum mr_activation { MR_SILU, MR_GELU, MR_GELU_TANH, MR_RELU };

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VOCABULARY_BYTES_MAX = 512 << 20 };
+enum {
+    VOCABULARY_BYTES_MAX = 512 << 20,
+    FP8_ROWS = 16, /* a step's rows on a device with FP8 products are a multiple of it */
+};
 
 /* ChatML, so that chat jobs run on a synthetic model too; its control tokens are the tokenizer's. */
 static const char synthetic_template[] =
@@ -41,6 +44,12 @@ static enum mr_status context_set(struct mr_bundle *bundle, const struct mr_bund
     return MR_OK;
 }
 
+/* Rows that buffers of a step have: the step's tokens, rounded up. */
+static int32_t step_rows(const struct mr_bundle_options *options)
+{
+    return (options->max_step_tokens + FP8_ROWS - 1) / FP8_ROWS * FP8_ROWS;
+}
+
 static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bundle_options *options, const struct mr_shape *shape, struct mr_err *err)
 {
     const char *device = options->device ? options->device : "cpu";
@@ -52,6 +61,11 @@ static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bund
         return MR_ERR_UNSUPPORTED;
     if (!bundle->ops)
         bundle->ops = mr_ops_cpu();
+    bool fp8 = options->weights && strcmp(options->weights, "fp8") == 0;
+    if (options->weights && strcmp(options->weights, "file") != 0 && !fp8)
+        return mr_err_set(err, MR_ERR_INVALID, "no weights \"%.32s\": there are file and fp8", options->weights);
+    if (fp8 && bundle->ops->act_dtype != MR_BF16)
+        return mr_err_set(err, MR_ERR_UNSUPPORTED, "weights \"fp8\" need a CUDA device");
     int32_t widths[] = {shape->hidden, shape->ffn, (shape->n_heads + 2 * shape->n_kv_heads) * shape->head_dim, 0}, widest = 0;
     for (int i = 0; widths[i]; i++)
         widest = widths[i] > widest ? widths[i] : widest;
@@ -59,8 +73,8 @@ static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bund
         .threads = options->threads,
         .pin = options->pin,
         .precision = options->precision,
-        .weight_dtype = MR_BF16,
-        .max_tokens = options->max_step_tokens,
+        .weight_dtype = fp8 ? MR_E4M3 : MR_BF16,
+        .max_tokens = step_rows(options),
         .max_seqs = options->max_seqs,
         .max_blocks = mr_blocks_for(bundle->context, options->block_tokens),
         .max_row_elements = (size_t)widest,
@@ -169,7 +183,7 @@ static void chat_open(struct mr_bundle *bundle)
 static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bundle_options *options, struct mr_err *err)
 {
     struct mr_shape shape;
-    struct mr_model_options model = {.max_tokens = options->max_step_tokens, .max_logits = options->max_logits, .seed = options->seed};
+    struct mr_model_options model = {.max_tokens = step_rows(options), .max_logits = options->max_logits, .seed = options->seed};
     name_set(bundle, options);
     enum mr_status status = mr_model_shape_read(options->source, &shape, err);
     if (!status)

@@ -11,6 +11,7 @@
 
 struct mr_bundle_options {
     const char *source;           /* path or synthetic:SHAPE */
+    const char *weights;          /* "file"; "fp8": the linear layers in e4m3 (cuda); NULL: file */
     const char *name;             /* what jobs call it; NULL: the file's name */
     int threads;                  /* 0: one a core */
     bool pin;

@@ -98,6 +98,8 @@ static const struct mr_option table[] = {
     BOOL("worker.lenient", worker.lenient, "false", "Ignore unknown fields of a job instead of refusing the job."),
     STRING("engine.device", engine.device, "auto", NULL,
            "cpu, cuda, or auto: a CUDA card that the kernels are built for, else the CPU."),
+    STRING("engine.weights", engine.weights, "file", NULL,
+           "file: weights as the model's file has them (CPU), or bf16 (CUDA). fp8: the linear layers in 8 bits, quantised at load; CUDA only."),
     INT("engine.threads", engine.threads, "0", 0, 1024, "Threads that compute. 0: one a core."),
     BOOL("engine.pin", engine.pin, "false", "Pin each thread to a core. For a worker that has its cores to itself."),
     WORD("engine.precision", engine.precision, "exact", precisions,

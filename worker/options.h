@@ -58,7 +58,8 @@ struct mr_options {
         bool lenient;                       /* unknown fields of a job are ignored instead of refused */
     } worker;
     struct {
-        const char *device; /* "cpu", "cuda", "auto" */
+        const char *device;  /* "cpu", "cuda", "auto" */
+        const char *weights; /* "file", "fp8" */
         int64_t threads; /* 0: one a core */
         bool pin;
         int64_t precision; /* enum mr_precision */

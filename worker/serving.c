@@ -10,6 +10,7 @@ static enum mr_status serving_open_bundle(const struct mr_options *options, stru
         .threads = (int)options->engine.threads,
         .pin = options->engine.pin,
         .device = options->engine.device,
+        .weights = options->engine.weights,
         .precision = (enum mr_precision)options->engine.precision,
         .block_tokens = (int32_t)options->kv.block_tokens,
         .kv_bytes = (size_t)options->kv.memory_bytes,

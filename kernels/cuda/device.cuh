@@ -24,6 +24,8 @@ struct cuda_batch {
     int32_t *work;                    /* attention's plan: see attention_plan.cuh */
 };
 
+enum { FP8_ROWS = 16 }; /* an FP8 product's rows are padded to a multiple: buffers of max_tokens rows have room for it */
+
 struct cuda_gemm_cache; /* gemm.cu: one chosen algorithm a shape */
 
 struct mr_device {
@@ -36,6 +38,10 @@ struct mr_device {
     size_t lt_workspace_bytes;
     struct cuda_gemm_cache *gemms;
     bool tuning;                        /* before serving: time the candidates of each new product */
+
+    struct weight_loader *loader;       /* weight.cu: pinned chunks, from the first weight to `warm` */
+    unsigned char *act8;                /* [max_tokens][max_row_elements] a product's rows as e4m3; NULL without FP8 weights */
+    float *act8_scale;                  /* [max_tokens] */
 
     struct cuda_graphs *graphs;         /* graph.cu */
     bool replaying;                     /* this step is one recorded graph: its ops have nothing to do */
@@ -60,7 +66,9 @@ struct mr_device {
 };
 
 struct mr_weight {
-    bf16 *data; /* [rows][k] */
+    enum mr_dtype dtype; /* MR_BF16 or MR_E4M3 */
+    void *data;          /* [rows][k] */
+    float *scale;        /* [rows] of an MR_E4M3 weight: value = scale * element; else NULL */
     int64_t rows, k;
 };
 
@@ -80,6 +88,10 @@ enum mr_status cuda_weight_open(struct mr_device *device, const struct mr_weight
                                 struct mr_err *err);
 void cuda_weight_close(struct mr_device *device, struct mr_weight *weight);
 size_t cuda_weight_bytes(const struct mr_weight *weight);
+void cuda_weight_loader_close(struct mr_device *device);
+
+/* FP8 (e4m3) with one scale a row: absmax / 448, as in Micikevicius et al. 2022 (arXiv 2209.05433). rows x k, k % 8 == 0. */
+enum mr_status cuda_fp8_quantise(struct mr_device *device, const bf16 *from, unsigned char *to, float *scale, int64_t rows, int64_t k);
 
 enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err);
 void cuda_batch_close(struct mr_device *device);

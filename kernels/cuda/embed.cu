@@ -22,9 +22,9 @@ enum mr_status cuda_embed(struct mr_device *device, const struct mr_embed_params
 {
     if (device->replaying)
         return MR_OK;
-    if (params->table->k % 8)
+    if (params->table->k % 8 || params->table->dtype != MR_BF16)
         return MR_ERR_UNSUPPORTED;
-    embed_kernel<<<device->n_tokens, 128, 0, device->stream>>>(params->table->data, device->batch.ids, (bf16 *)params->out, (int)params->table->k,
-                                                             params->scale);
+    embed_kernel<<<device->n_tokens, 128, 0, device->stream>>>((const bf16 *)params->table->data, device->batch.ids, (bf16 *)params->out,
+                                                               (int)params->table->k, params->scale);
     return cuda_launched();
 }

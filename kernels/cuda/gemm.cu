@@ -14,6 +14,7 @@ struct gemm_choice {
     int64_t n, k;
     int32_t rows;            /* the row count it was chosen at: see rows_key */
     bool out_f32, bias;
+    enum mr_dtype dtype;     /* of the weight; with MR_E4M3 the input rows are quantised first */
     bool gemv;               /* gemv.cu was faster */
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, c;
@@ -62,6 +63,16 @@ void cuda_gemm_close(struct mr_device *device)
         cublasLtDestroy(device->lt);
 }
 
+/* A scale an output channel and one a token, and sums kept in the tensor core's own precision (fast accumulation). */
+static bool describe_fp8(cublasLtMatmulDesc_t op)
+{
+    cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    int8_t fast = 1;
+    return cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) == CUBLAS_STATUS_SUCCESS;
+}
+
 static bool describe(struct gemm_choice *c)
 {
     cublasOperation_t transposed = CUBLAS_OP_T;
@@ -74,8 +85,10 @@ static bool describe(struct gemm_choice *c)
         ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
         ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
     }
-    ok = ok && cublasLtMatrixLayoutCreate(&c->a, CUDA_R_16BF, (uint64_t)c->k, (uint64_t)c->n, c->k) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatrixLayoutCreate(&c->b, CUDA_R_16BF, (uint64_t)c->k, (uint64_t)c->rows, c->k) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && (c->dtype != MR_E4M3 || describe_fp8(c->op));
+    cudaDataType_t in = c->dtype == MR_E4M3 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
+    ok = ok && cublasLtMatrixLayoutCreate(&c->a, in, (uint64_t)c->k, (uint64_t)c->n, c->k) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatrixLayoutCreate(&c->b, in, (uint64_t)c->k, (uint64_t)c->rows, c->k) == CUBLAS_STATUS_SUCCESS;
     return ok && cublasLtMatrixLayoutCreate(&c->c, out, (uint64_t)c->n, (uint64_t)c->rows, c->n) == CUBLAS_STATUS_SUCCESS;
 }
 
@@ -96,12 +109,21 @@ static int candidates(struct mr_device *device, const struct gemm_choice *c, cub
 static bool run(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, const struct mr_matmul_params *p)
 {
     const float one = 1, zero = 0;
-    const uint64_t rows = (uint64_t)p->rows;
+    bool small = c->dtype == MR_E4M3;
+    const uint64_t rows = (uint64_t)(small ? (p->rows + FP8_ROWS - 1) / FP8_ROWS * FP8_ROWS : p->rows);
+    const void *in = small ? device->act8 : p->in;
+    if (small) {
+        const float *weight_scale = p->weight->scale, *in_scale = device->act8_scale;
+        cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &weight_scale, sizeof weight_scale);
+        cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &in_scale, sizeof in_scale);
+        if (cuda_fp8_quantise(device, (const bf16 *)p->in, device->act8, device->act8_scale, p->rows, c->k) != MR_OK)
+            return false;
+    }
     cublasLtMatrixLayoutSetAttribute(c->b, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     cublasLtMatrixLayoutSetAttribute(c->c, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     if (c->bias)
         cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
-    return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, p->in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm,
+    return cublasLtMatmul(device->lt, c->op, &one, p->weight->data, c->a, in, c->b, &zero, p->out, c->c, p->out, c->c, algorithm,
                           device->lt_workspace, device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
 }
 
@@ -146,7 +168,7 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     for (int i = 0; i < cache->n; i++) {
         struct gemm_choice *c = &cache->choice[i];
         if (c->rows == rows_key(p->rows) && c->n == p->weight->rows && c->k == p->weight->k && c->out_f32 == p->out_f32 &&
-            c->bias == (p->bias != NULL))
+            c->bias == (p->bias != NULL) && c->dtype == p->weight->dtype)
             return c;
     }
     if (cache->n == CACHE_MAX) { /* ragged prefill sizes: forget, the heuristic is cheap */
@@ -157,6 +179,7 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     struct gemm_choice *c = &cache->choice[cache->n];
     memset(c, 0, sizeof *c);
     c->n = p->weight->rows, c->k = p->weight->k, c->rows = rows_key(p->rows), c->out_f32 = p->out_f32, c->bias = p->bias != NULL;
+    c->dtype = p->weight->dtype;
     cublasLtMatmulHeuristicResult_t results[CANDIDATES];
     int n = describe(c) ? candidates(device, c, results, device->tuning ? CANDIDATES : 1) : 0;
     if (n == 0) {
@@ -177,6 +200,8 @@ enum mr_status cuda_matmul(struct mr_device *device, const struct mr_matmul_para
         return MR_OK;
     if (p->rows == 0)
         return MR_OK;
+    if (p->weight->dtype == MR_E4M3 && (size_t)p->weight->k > device->options.max_row_elements)
+        return MR_ERR_UNSUPPORTED;
     struct gemm_choice *c = choose(device, p);
     if (!c)
         return MR_ERR_UNSUPPORTED;

@@ -99,6 +99,7 @@ enum mr_status cuda_graphs_warm(struct mr_device *device, enum mr_status (*run)(
 {
     enum mr_status status = MR_OK;
     int32_t most = device->options.max_seqs < device->options.max_tokens ? device->options.max_seqs : device->options.max_tokens;
+    cuda_weight_loader_close(device);
     device->tuning = true;
     for (int i = 0; i < N_BUCKETS && buckets[i] <= most && status == MR_OK; i++)
         status = warm_once(device, run, self, buckets[i], err);

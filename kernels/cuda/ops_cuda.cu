@@ -19,6 +19,11 @@ static enum mr_status device_prepare(struct mr_device *device, struct mr_err *er
     CUDA_TRY(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
     device->attention_partial_floats = PARTIAL_BYTES / sizeof(float);
     CUDA_TRY(cudaMalloc(&device->attention_partial, PARTIAL_BYTES));
+    if (device->options.weight_dtype == MR_E4M3) {
+        CUDA_TRY(cudaMalloc(&device->act8, (size_t)device->options.max_tokens * device->options.max_row_elements));
+        CUDA_TRY(cudaMalloc(&device->act8_scale, (size_t)device->options.max_tokens * sizeof(float)));
+        CUDA_TRY(cudaMemset(device->act8, 0, (size_t)device->options.max_tokens * device->options.max_row_elements));
+    }
     enum mr_status status = cuda_batch_open(device, err);
     if (status == MR_OK)
         status = cuda_gemm_open(device, err);
@@ -36,6 +41,9 @@ static void device_close(struct mr_device *device)
     cuda_graphs_close(device);
     cuda_gemm_close(device);
     cuda_batch_close(device);
+    cuda_weight_loader_close(device);
+    cudaFree(device->act8);
+    cudaFree(device->act8_scale);
     free(device->maps);
     cudaFree(device->attention_partial);
     if (device->stream)
@@ -48,11 +56,13 @@ static enum mr_status device_open(const struct mr_device_options *options, struc
     *out = NULL;
     if (options->max_tokens < 1 || options->max_seqs < 1 || options->max_blocks < 1)
         return mr_err_set(err, MR_ERR_INVALID, "a device needs max_tokens, max_seqs and max_blocks of at least 1");
+    if (options->weight_dtype == MR_E4M3 && options->max_tokens % FP8_ROWS)
+        return mr_err_set(err, MR_ERR_INVALID, "with FP8 weights a step's tokens are a multiple of %d, not %d", FP8_ROWS, options->max_tokens);
     struct mr_device *device = (struct mr_device *)calloc(1, sizeof *device);
     if (!device)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the device");
     device->options = *options;
-    snprintf(device->path, sizeof device->path, "cuda-sm90a-bf16-1");
+    snprintf(device->path, sizeof device->path, options->weight_dtype == MR_E4M3 ? "cuda-sm90a-fp8-1" : "cuda-sm90a-bf16-1");
     enum mr_status status = device_prepare(device, err);
     if (status == MR_OK)
         *out = device;

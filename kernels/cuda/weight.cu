@@ -91,34 +91,58 @@ static bool convert(enum mr_dtype dtype, const void *from, bf16 *to, int64_t n, 
 #undef CONVERT
 }
 
-/* Two pinned chunks and their device twins, for the length of one weight. */
-struct stream_pair {
+/* Two pinned chunks and their device twins, and the bf16 form of a weight that will be kept as e4m3. */
+struct weight_loader {
     unsigned char *host[2], *card[2];
     cudaEvent_t done[2];
+    bf16 *plain;
+    size_t plain_elements;
 };
 
-static enum mr_status pair_open(struct stream_pair *pair, struct mr_err *err)
+static enum mr_status loader_open(struct mr_device *device, struct mr_err *err)
 {
-    memset(pair, 0, sizeof *pair);
+    if (device->loader)
+        return MR_OK;
+    struct weight_loader *loader = device->loader = (struct weight_loader *)calloc(1, sizeof *loader);
+    if (!loader)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory to load weights");
     for (int i = 0; i < 2; i++) {
-        CUDA_TRY(cudaMallocHost(&pair->host[i], CHUNK_BYTES));
-        CUDA_TRY(cudaMalloc(&pair->card[i], CHUNK_BYTES));
-        CUDA_TRY(cudaEventCreateWithFlags(&pair->done[i], cudaEventDisableTiming));
+        CUDA_TRY(cudaMallocHost(&loader->host[i], CHUNK_BYTES));
+        CUDA_TRY(cudaMalloc(&loader->card[i], CHUNK_BYTES));
+        CUDA_TRY(cudaEventCreateWithFlags(&loader->done[i], cudaEventDisableTiming));
     }
     return MR_OK;
 }
 
-static void pair_close(struct stream_pair *pair)
+void cuda_weight_loader_close(struct mr_device *device)
 {
-    for (int i = 0; i < 2; i++) {
-        cudaFreeHost(pair->host[i]);
-        cudaFree(pair->card[i]);
-        if (pair->done[i])
-            cudaEventDestroy(pair->done[i]);
+    struct weight_loader *loader = device->loader;
+    for (int i = 0; loader && i < 2; i++) {
+        cudaFreeHost(loader->host[i]);
+        cudaFree(loader->card[i]);
+        if (loader->done[i])
+            cudaEventDestroy(loader->done[i]);
     }
+    if (loader)
+        cudaFree(loader->plain);
+    free(loader);
+    device->loader = NULL;
 }
 
-static enum mr_status part_load(struct mr_device *device, struct stream_pair *pair, const struct mr_weight_part *part, int64_t k, bf16 *to,
+/* Where a weight that will be quantised lies in bf16 meanwhile. */
+static enum mr_status plain_reserve(struct weight_loader *loader, size_t elements, struct mr_err *err)
+{
+    if (elements <= loader->plain_elements)
+        return MR_OK;
+    cudaFree(loader->plain);
+    loader->plain = NULL;
+    loader->plain_elements = 0;
+    CUDA_TRY(cudaMalloc(&loader->plain, elements * sizeof(bf16)));
+    loader->plain_elements = elements;
+    return MR_OK;
+}
+
+static enum mr_status part_load(struct mr_device *device, struct weight_loader *loader, const struct mr_weight_part *part, int64_t k, bf16 *to,
                                 struct mr_err *err)
 {
     int64_t elements = part->rows * k, block = mr_dtype_block_elements(part->dtype), bytes = mr_dtype_block_bytes(part->dtype);
@@ -126,37 +150,53 @@ static enum mr_status part_load(struct mr_device *device, struct stream_pair *pa
     for (int64_t at = 0, turn = 0; at < elements; at += step, turn++) {
         int64_t n = elements - at < step ? elements - at : step;
         int half = (int)(turn % 2);
-        CUDA_TRY(cudaEventSynchronize(pair->done[half]));
-        memcpy(pair->host[half], (const unsigned char *)part->data + at / block * bytes, (size_t)(n / block * bytes));
-        CUDA_TRY(cudaMemcpyAsync(pair->card[half], pair->host[half], (size_t)(n / block * bytes), cudaMemcpyHostToDevice, device->stream));
-        if (!convert(part->dtype, pair->card[half], to + at, n, device->stream))
+        CUDA_TRY(cudaEventSynchronize(loader->done[half]));
+        memcpy(loader->host[half], (const unsigned char *)part->data + at / block * bytes, (size_t)(n / block * bytes));
+        CUDA_TRY(cudaMemcpyAsync(loader->card[half], loader->host[half], (size_t)(n / block * bytes), cudaMemcpyHostToDevice, device->stream));
+        if (!convert(part->dtype, loader->card[half], to + at, n, device->stream))
             return mr_err_set(err, MR_ERR_UNSUPPORTED, "weights in format %s are not taken by the CUDA device", mr_dtype_name(part->dtype));
-        CUDA_TRY(cudaEventRecord(pair->done[half], device->stream));
+        CUDA_TRY(cudaEventRecord(loader->done[half], device->stream));
     }
     return MR_OK;
+}
+
+static enum mr_status weight_fill(struct mr_device *device, struct mr_weight *weight, const struct mr_weight_part *parts, int n_parts,
+                                  struct mr_err *err)
+{
+    size_t elements = (size_t)(weight->rows * weight->k);
+    bool small = weight->dtype == MR_E4M3;
+    enum mr_status status = loader_open(device, err);
+    if (status == MR_OK && small)
+        status = plain_reserve(device->loader, elements, err);
+    if (status != MR_OK)
+        return status;
+    CUDA_TRY(cudaMalloc(&weight->data, elements * (small ? 1 : sizeof(bf16))));
+    if (small)
+        CUDA_TRY(cudaMalloc(&weight->scale, (size_t)weight->rows * sizeof(float)));
+    bf16 *plain = small ? device->loader->plain : (bf16 *)weight->data, *to = plain;
+    for (int i = 0; i < n_parts && status == MR_OK; i++) {
+        status = part_load(device, device->loader, &parts[i], weight->k, to, err);
+        to += parts[i].rows * weight->k;
+    }
+    if (status == MR_OK && small)
+        status = cuda_fp8_quantise(device, plain, (unsigned char *)weight->data, weight->scale, weight->rows, weight->k);
+    if (status == MR_OK && cudaStreamSynchronize(device->stream) != cudaSuccess)
+        status = mr_err_set(err, MR_ERR_IO, "a weight could not be copied to the card");
+    return status;
 }
 
 enum mr_status cuda_weight_open(struct mr_device *device, const struct mr_weight_part *parts, int n_parts, int64_t k, struct mr_weight **out,
                                 struct mr_err *err)
 {
-    struct mr_weight *weight = (struct mr_weight *)calloc(1, sizeof *weight);
-    struct stream_pair pair;
-    enum mr_status status = weight ? pair_open(&pair, err) : mr_err_set(err, MR_ERR_NOMEM, "no memory for a weight");
     *out = NULL;
-    for (int i = 0; status == MR_OK && i < n_parts; i++)
+    struct mr_weight *weight = (struct mr_weight *)calloc(1, sizeof *weight);
+    if (!weight)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for a weight");
+    weight->k = k;
+    for (int i = 0; i < n_parts; i++)
         weight->rows += parts[i].rows;
-    if (status == MR_OK) {
-        weight->k = k;
-        cudaError_t error = cudaMalloc(&weight->data, (size_t)(weight->rows * k) * sizeof(bf16));
-        if (error != cudaSuccess)
-            status = cuda_failed(err, "weight memory", error);
-    }
-    bf16 *to = status == MR_OK ? weight->data : NULL;
-    for (int i = 0; status == MR_OK && i < n_parts; i++, to += parts[i - 1].rows * k)
-        status = part_load(device, &pair, &parts[i], k, to, err);
-    if (status == MR_OK && cudaStreamSynchronize(device->stream) != cudaSuccess)
-        status = mr_err_set(err, MR_ERR_IO, "a weight could not be copied to the card");
-    pair_close(&pair);
+    weight->dtype = device->options.weight_dtype == MR_E4M3 && !parts[0].plain && k % 16 == 0 && weight->rows % 16 == 0 ? MR_E4M3 : MR_BF16;
+    enum mr_status status = weight_fill(device, weight, parts, n_parts, err);
     if (status == MR_OK)
         *out = weight;
     else
@@ -167,9 +207,15 @@ enum mr_status cuda_weight_open(struct mr_device *device, const struct mr_weight
 void cuda_weight_close(struct mr_device *device, struct mr_weight *weight)
 {
     (void)device;
-    if (weight)
+    if (weight) {
         cudaFree(weight->data);
+        cudaFree(weight->scale);
+    }
     free(weight);
 }
 
-size_t cuda_weight_bytes(const struct mr_weight *weight) { return (size_t)(weight->rows * weight->k) * sizeof(bf16); }
+size_t cuda_weight_bytes(const struct mr_weight *weight)
+{
+    size_t elements = (size_t)(weight->rows * weight->k);
+    return weight->dtype == MR_E4M3 ? elements + (size_t)weight->rows * sizeof(float) : elements * sizeof(bf16);
+}

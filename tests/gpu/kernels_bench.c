@@ -84,7 +84,7 @@ static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows)
     for (int64_t i = 0; i < n * k; i++)
         host[i] = i < 1 << 20 ? random_normal() : host[i - (1 << 20)];
     for (int i = 0; i < count; i++)
-        ops->weight_open(device, &(struct mr_weight_part){MR_F32, host, n}, 1, k, &p.weights[i], NULL);
+        ops->weight_open(device, &(struct mr_weight_part){.dtype = MR_F32, .data = host, .rows = n}, 1, k, &p.weights[i], NULL);
     p.params.in = card_random((size_t)(MAX_TOKENS * k));
     p.params.out = card_random((size_t)(MAX_TOKENS * n));
     for (int i = 0; i < n_rows; i++) {

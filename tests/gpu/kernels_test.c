@@ -8,7 +8,7 @@
 #include <cuda_runtime_api.h>
 
 static const struct mr_ops *ops;
-static struct mr_device *device;
+static struct mr_device *device, *device8; /* device8: with FP8 weights */
 
 enum { MAX_TOKENS = 2048, MAX_SEQS = 64, MAX_BLOCKS = 600 };
 
@@ -22,8 +22,11 @@ static bool ready(void)
     ops = mr_ops_cuda(&err);
     if (!ops || ops->open(&options, &device, &err) != MR_OK)
         printf("%s\n", err.text);
-    EXPECT(device);
-    return device != NULL;
+    options.weight_dtype = MR_E4M3;
+    if (device && ops->open(&options, &device8, &err) != MR_OK)
+        printf("%s\n", err.text);
+    EXPECT(device && device8);
+    return device && device8;
 }
 
 /* A bf16 tensor on the card with its values on the host. */
@@ -77,7 +80,7 @@ static struct mr_weight *weight_random(int64_t rows, int64_t k, float **host)
     *host = malloc((size_t)(rows * k) * sizeof(float));
     for (int64_t i = 0; i < rows * k; i++)
         (*host)[i] = bf16_round(random_normal() / sqrtf((float)k));
-    struct mr_weight_part part = {MR_F32, *host, rows};
+    struct mr_weight_part part = {.dtype = MR_F32, .data = *host, .rows = rows};
     EXPECT_EQ(ops->weight_open(device, &part, 1, k, &weight, &err), MR_OK);
     return weight;
 }
@@ -258,6 +261,72 @@ TEST(matmul)
     matmul_once(9, 1000, 2048, true);
 }
 
+/* FP8 weights against the same product in float64 of the values as quantised: only the path's own rounding is left.
+ * rows 1 keeps its input in bf16; more rows quantise it with a scale a row. */
+static float e4m3_round(float x)
+{
+    int exponent;
+    float m = frexpf(fabsf(x), &exponent); /* in [0.5, 1): 4 significant bits, subnormals below 2^-6 */
+    int shift = exponent < -5 ? 4 - (-5 - exponent) : 4;
+    float y = ldexpf(rintf(ldexpf(m, shift)), exponent - shift);
+    return copysignf(y > 448 ? 448 : y, x);
+}
+
+static void row_quantise(float *row, int64_t k)
+{
+    float largest = 0;
+    for (int64_t i = 0; i < k; i++)
+        largest = fmaxf(largest, fabsf(row[i]));
+    float unit = largest > 0 ? largest / 448 : 1, inverse = 1 / unit;
+    for (int64_t i = 0; i < k; i++)
+        row[i] = e4m3_round(row[i] * inverse) * unit;
+}
+
+static void fp8_once(int32_t rows, int64_t n, int64_t k)
+{
+    struct mr_err err = {0};
+    struct mr_weight *weight = NULL;
+    float *host = malloc((size_t)(n * k) * sizeof(float));
+    for (int64_t i = 0; i < n * k; i++)
+        host[i] = bf16_round(random_normal() / sqrtf((float)k));
+    EXPECT_EQ(ops->weight_open(device8, &(struct mr_weight_part){.dtype = MR_F32, .data = host, .rows = n}, 1, k, &weight, &err), MR_OK);
+    struct tensor in = tensor_random((size_t)(rows * k), 1), out = tensor_poison((size_t)((rows + 15) / 16 * 16 * n));
+    EXPECT_EQ(ops->matmul(device8, &(struct mr_matmul_params){.weight = weight, .in = in.card, .out = out.card, .rows = rows}), MR_OK);
+    EXPECT_EQ(ops->finish(device8), MR_OK);
+    tensor_fetch(&out);
+    struct judge judge = {0};
+    for (int64_t c = 0; c < n; c++)
+        row_quantise(host + c * k, k);
+    for (int32_t r = 0; r < rows; r++) {
+        if (rows > 1)
+            row_quantise(in.host + r * k, k);
+        for (int64_t c = 0; c < n; c++) {
+            double exact = 0;
+            for (int64_t i = 0; i < k; i++)
+                exact += (double)in.host[r * k + i] * host[c * k + i];
+            judge_add(&judge, exact, bf16_round((float)exact), out.host[r * n + c]);
+        }
+    }
+    bool ok = !judge.broken && sqrt(judge.squares) <= 4 * sqrt(judge.squares_ref); /* fast accumulation keeps some 14 bits */
+    EXPECT(ok);
+    if (!ok)
+        printf("fp8 rows %d n %lld k %lld: %g against %g\n", rows, (long long)n, (long long)k, sqrt(judge.squares), sqrt(judge.squares_ref));
+    ops->weight_close(device8, weight);
+    tensor_free(&in);
+    tensor_free(&out);
+    free(host);
+}
+
+TEST(fp8)
+{
+    REQUIRE(ready());
+    static const int32_t rows[] = {1, 2, 15, 16, 33, 200};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fp8_once(rows[i], 512, 576);
+        fp8_once(rows[i], 576, 1536);
+    }
+}
+
 /* Everything of one attention check: heads, the batch, the cache as qkv and attention see it. */
 struct attention_scene {
     struct scene *s;
@@ -409,4 +478,4 @@ TEST(attention)
     attention_once(prefill, 6, 4, 128, 16, 50);
 }
 
-TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(attention))
+TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention))
