@@ -22,6 +22,9 @@
 #include "base/ring.h"
 
 #include <hiredis/hiredis.h>
+#ifdef MILLRACE_REDIS_TLS
+#include <hiredis/hiredis_ssl.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -30,7 +33,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PING_EVERY_MS = 1000, FIELDS_MAX = 16, HOST_BYTES = 256, SECRET_BYTES = 512 };
+enum { PING_EVERY_MS = 1000, FIELDS_MAX = 16, HOST_BYTES = 256, PATH_BYTES = 1024, SECRET_BYTES = 512 };
 
 /* KEYS[1]; ARGV: epoch (-1: unconditional), expiry in ms, then field, value, ... Epochs stay below 2^53. */
 static const char script[] = "local kind = redis.call('TYPE', KEYS[1]).ok\n"
@@ -50,6 +53,7 @@ struct target {
     char host[HOST_BYTES]; /* or a socket's path, port 0 */
     int port;
     char user[128], password[SECRET_BYTES]; /* "": none */
+    char ca_file[PATH_BYTES]; /* "": no TLS */
     int32_t database;
     int64_t timeout_ms;
 };
@@ -105,8 +109,15 @@ static enum mr_status target_open(struct target *target, const struct mr_redis_o
 {
     const char *colon = strrchr(options->address, ':');
     *target = (struct target){.database = options->database, .timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1000};
+#ifndef MILLRACE_REDIS_TLS
     if (options->tls)
         return mr_err_set(err, MR_ERR_UNSUPPORTED, "redis.tls: this hiredis has no TLS (Debian 12's has none): use a unix socket or a local tunnel");
+#endif
+    if (options->tls && (!options->ca_file || !options->ca_file[0] || strlen(options->ca_file) >= sizeof target->ca_file))
+        return mr_err_set(err, MR_ERR_INVALID, "redis.tls wants redis.ca_file: hiredis does not compare the host's name with the certificate, so "
+                          "it may believe no authority but your own");
+    if (options->tls)
+        snprintf(target->ca_file, sizeof target->ca_file, "%s", options->ca_file);
     if (strlen(options->address) >= sizeof target->host || (options->user && strlen(options->user) >= sizeof target->user))
         return mr_err_set(err, MR_ERR_INVALID, "redis.address or redis.user is too long");
     snprintf(target->user, sizeof target->user, "%s", options->user ? options->user : "");
@@ -137,6 +148,29 @@ static redisReply *command(redisContext **context, int argc, const char **argv, 
     return NULL;
 }
 
+/* Speaks TLS on a fresh connection; false: it is freed and err set. */
+static bool secure(redisContext **context, const struct target *target, struct mr_err *err)
+{
+#ifdef MILLRACE_REDIS_TLS
+    redisSSLContextError why = REDIS_SSL_CTX_NONE;
+    redisInitOpenSSL();
+    redisSSLContext *tls = redisCreateSSLContext(target->ca_file, NULL, NULL, NULL, target->host, &why);
+    bool ok = tls && redisInitiateSSLWithContext(*context, tls) == REDIS_OK;
+    if (!ok)
+        mr_err_set(err, MR_ERR_IO, "Redis: %s", tls ? (*context)->errstr : redisSSLContextGetError(why));
+    if (tls)
+        redisFreeSSLContext(tls);
+    if (ok)
+        return true;
+#else
+    (void)target;
+    mr_err_set(err, MR_ERR_UNSUPPORTED, "Redis: no TLS in this build");
+#endif
+    redisFree(*context);
+    *context = NULL;
+    return false;
+}
+
 static redisContext *target_connect(const struct target *target, struct mr_err *err)
 {
     struct timeval timeout = {target->timeout_ms / 1000, target->timeout_ms % 1000 * 1000};
@@ -148,6 +182,8 @@ static redisContext *target_connect(const struct target *target, struct mr_err *
             redisFree(context);
         return NULL;
     }
+    if (target->ca_file[0] && !secure(&context, target, err))
+        return NULL;
     if (target->password[0]) {
         const char *argv[] = {"AUTH", target->user[0] ? target->user : target->password, target->password};
         freeReplyObject(command(&context, target->user[0] ? 3 : 2, argv, NULL, err));

@@ -24,6 +24,7 @@ struct mr_redis_options {
     const char *password_file; /* its first line is the password; "": none */
     int32_t database;
     bool tls;                  /* refused with a sentence where hiredis has no TLS (Debian 12) */
+    const char *ca_file;       /* tls: whose certificates are believed. Needed: hiredis does not look at the host's name in them */
     int64_t timeout_ms;        /* of one command */
 };
 

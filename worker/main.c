@@ -59,6 +59,7 @@ static struct mr_redis_options redis_options(const struct mr_options *options)
         .password_file = options->redis.password_file,
         .database = (int32_t)options->redis.database,
         .tls = options->redis.tls,
+        .ca_file = options->redis.ca_file,
         .timeout_ms = options->redis.timeout_ms,
     };
 }

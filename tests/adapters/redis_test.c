@@ -348,11 +348,60 @@ TEST(options_are_judged)
         struct mr_redis_options o = {.address = bad[i]};
         EXPECT_EQ(mr_redis_open(&o, &port, &err), MR_ERR_INVALID);
     }
-    struct mr_redis_options tls = {.address = "localhost:6379", .tls = true};
+    struct mr_redis_options tls = {.address = "localhost:6379", .tls = true, .ca_file = ""};
+#ifdef MILLRACE_REDIS_TLS
+    EXPECT_EQ(mr_redis_open(&tls, &port, &err), MR_ERR_INVALID);
+    EXPECT(strstr(err.text, "redis.ca_file") != NULL);
+#else
     EXPECT_EQ(mr_redis_open(&tls, &port, &err), MR_ERR_UNSUPPORTED);
     EXPECT(strstr(err.text, "TLS") != NULL);
+#endif
+}
+
+/* Our own authority is believed, another is not. */
+TEST(tls_where_hiredis_has_it)
+{
+#ifdef MILLRACE_REDIS_TLS
+    struct mr_state_port port;
+    char command[512], ca[128];
+    if (no_server() || system("command -v openssl >/dev/null"))
+        return;
+    REQUIRE(open_folder());
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof command, "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key%d -out ca%d "
+                 "2>/dev/null", folder, i, i);
+        REQUIRE(system(command) == 0);
+    }
+    int tls_port = 20000 + (int)(getpid() % 10000);
+    char number[16], address[32];
+    snprintf(number, sizeof number, "%d", tls_port);
+    snprintf(address, sizeof address, "127.0.0.1:%d", tls_port);
+    server = fork();
+    if (server == 0) {
+        if (!freopen("/dev/null", "w", stdout) || chdir(folder))
+            _exit(127);
+        execlp("redis-server", "redis-server", "--port", "0", "--tls-port", number, "--tls-cert-file", "ca0", "--tls-key-file", "key0",
+               "--tls-ca-cert-file", "ca0", "--tls-auth-clients", "no", "--save", "", NULL);
+        _exit(127);
+    }
+    snprintf(ca, sizeof ca, "%s/ca0", folder);
+    struct mr_redis_options o = {.address = address, .tls = true, .ca_file = ca, .timeout_ms = 500};
+    REQUIRE(!mr_redis_open(&o, &port, NULL));
+    EXPECT(until_healthy(&port, true));
+    EXPECT(put(&port, "acme/1", "running", 1, 60000));
+    EXPECT_EQ(settle(&port, 1).written, 1);
+    mr_redis_close(&port);
+    snprintf(ca, sizeof ca, "%s/ca1", folder);
+    REQUIRE(!mr_redis_open(&o, &port, NULL));
+    nap_ms(700);
+    EXPECT(!port.healthy(port.self));
+    mr_redis_close(&port);
+    close_folder();
+#else
+    printf("skipped: this hiredis has no TLS\n");
+#endif
 }
 
 TEST_MAIN(TEST_CASE(options_are_judged), TEST_CASE(states_are_written_and_the_higher_epoch_wins),
           TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time),
-          TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases), TEST_CASE(keys_are_listed_by_prefix))
+          TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases), TEST_CASE(keys_are_listed_by_prefix), TEST_CASE(tls_where_hiredis_has_it))
