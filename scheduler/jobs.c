@@ -247,10 +247,10 @@ void jobs_reclass(struct mr_sched *s, int32_t j, int class)
     struct job *job = &s->jobs[j];
     int64_t pending = job->pending;
     jobs_due_remove(s, j);
+    job->due_ns = MUTANT(MUTANT_RELEGATED_SLACK) ? job->due_ns : NEVER;
     if (job->state == JOB_WAITING) {
         waiting_remove(s, j);
         job->class = (int8_t)class;
-        job->due_ns = NEVER;
         waiting_insert(s, j);
         return;
     }
@@ -259,7 +259,6 @@ void jobs_reclass(struct mr_sched *s, int32_t j, int class)
     job_flow(s, job)->held_blocks -= job->table.n_blocks - job->shared;
     flow_count(s, job, 0, -1);
     job->class = (int8_t)class;
-    job->due_ns = NEVER;
     job_flow(s, job)->held_blocks += job->table.n_blocks - job->shared;
     resident_list(s, j);
     flow_count(s, job, 0, 1);

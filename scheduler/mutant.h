@@ -1,4 +1,4 @@
-/* Deliberate mistakes for the tests of the tests: each must be caught by an oracle (tests/scheduler/mutants_test.c). They
+/* Deliberate mistakes for the tests of the tests: each must be caught by an oracle (tests/scheduler/mutants/mutants_test.c). They
  * exist only in a build with MR_MUTANTS; elsewhere MUTANT(x) is 0 and costs nothing. */
 #ifndef MR_SCHEDULER_MUTANT_H
 #define MR_SCHEDULER_MUTANT_H

@@ -81,7 +81,10 @@ static void grow_class(struct mr_sched *s, int c)
         if (job->known <= job->table.n_blocks * s->config.block_tokens || jobs_grow(s, j, job->known))
             continue;
         struct need need = {.class = c, .blocks = 1, .self = j};
-        if (!preemption_make_room(s, &need))
+        bool room = preemption_make_room(s, &need);
+        if (!room && MUTANT(MUTANT_NO_SAME_TIER))
+            continue;
+        if (!room)
             preemption_give_up(s, j);
         else
             CHECK(jobs_grow(s, j, job->known));

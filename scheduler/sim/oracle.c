@@ -390,7 +390,9 @@ static void check_counters(struct sim_oracle *o, const struct sim_view *view)
                 broken(o, "I4: the counter of tenant %d in class %d fell from %lld to %lld", t, c, (long long)w->counter[c][t], (long long)stats.counter);
             w->counter[c][t] = stats.counter;
             w->charged[c][t] = stats.charged;
-            w->backlogged[c][t] = stats.waiting > 0 && !stats.over_limit && !stats.over_cap;
+            /* a tenant that its contract shapes stops and starts inside a step, unseen from here */
+            bool shaped = o->scenario->contract[t].rate_tokens || o->scenario->contract[t].concurrency;
+            w->backlogged[c][t] = stats.waiting > 0 && !shaped && !stats.over_cap;
         }
     if (o->scenario->workers > 1)
         return;
@@ -437,9 +439,9 @@ static void check_floors(struct sim_oracle *o, const struct sim_view *view, cons
     w->step_most = total > w->step_most ? total : w->step_most;
     for (int tier = MR_TIER_STANDARD; tier < MR_TIER_COUNT; tier++) {
         int64_t share = o->scenario->config.tier[tier].floor_permille;
-        bool could = stats.stop[tier] == MR_WAIT_BUDGET && stats.waiting[tier] > 0;
-        w->tier_sum[tier] = could ? w->tier_sum[tier] + total * share / 1000 - service[tier] : 0;
-        w->tier_high[tier] = !could || w->tier_sum[tier] < w->tier_high[tier] ? w->tier_sum[tier] : w->tier_high[tier];
+        bool waits = stats.waiting[tier] > 0, could = waits && stats.stop[tier] == MR_WAIT_BUDGET; /* neither blocks nor slots nor its cap stop it */
+        w->tier_sum[tier] = waits ? w->tier_sum[tier] + (could ? total * share / 1000 : 0) - service[tier] : 0;
+        w->tier_high[tier] = !waits || w->tier_sum[tier] < w->tier_high[tier] ? w->tier_sum[tier] : w->tier_high[tier];
         int64_t rate = w->rate_most > w->in_second ? w->rate_most : w->in_second;
         int64_t bound = units(2 * 16384, 1000) + 4 * w->step_most + share * rate / 1000 * 2;
         if (w->tier_sum[tier] - w->tier_high[tier] > bound)

@@ -1,0 +1,11 @@
+# The scheduler once more, in a build that can make deliberate mistakes: for mutants_test alone.
+file(GLOB found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/scheduler/*.c ${PROJECT_SOURCE_DIR}/scheduler/sim/*.c)
+add_library(mr_scheduler_mutants STATIC ${found})
+target_compile_definitions(mr_scheduler_mutants PUBLIC MR_MUTANTS)
+target_include_directories(mr_scheduler_mutants PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(mr_scheduler_mutants PUBLIC mr_kv)
+add_executable(scheduler_mutants_test ${PROJECT_SOURCE_DIR}/tests/scheduler/mutants/mutants_test.c)
+target_link_libraries(scheduler_mutants_test PRIVATE mr_scheduler_mutants)
+set_target_properties(scheduler_mutants_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+add_test(NAME scheduler/mutants COMMAND scheduler_mutants_test)
+set_tests_properties(scheduler/mutants PROPERTIES TIMEOUT 300)
