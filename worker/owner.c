@@ -264,8 +264,10 @@ void owner_producer_failed(struct mr_owner *owner)
     owner->producer_backoff_ns = owner->producer_backoff_ns * 2 < MR_OWNER_BACKOFF_MAX_NS ? owner->producer_backoff_ns * 2 : MR_OWNER_BACKOFF_MAX_NS;
     for (int32_t i = 0; i < owner->n_slots; i++) {
         struct mr_run *run = owner->slots[i].run;
-        if (run && (run->unacked || run->closing))
-            owner_run_restart(owner, run, MR_CAUSE_PRODUCER, not_before_ns);
+        if (!run || (!run->unacked && !run->closing))
+            continue;
+        run->unacked = run->closing = 0; /* nothing more will be heard of them */
+        owner_run_restart(owner, run, MR_CAUSE_PRODUCER, not_before_ns);
     }
 }
 

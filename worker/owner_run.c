@@ -233,8 +233,6 @@ void owner_run_begin(struct mr_owner *owner, struct mr_run *run)
 
 void owner_run_restart(struct mr_owner *owner, struct mr_run *run, enum mr_stream_cause cause, int64_t not_before_ns)
 {
-    if (cause == MR_CAUSE_PRODUCER)
-        run->unacked = run->closing = 0;
     if (run->state < MR_RUN_STARTING || run->partition->state != MR_PARTITION_OPEN)
         return;
     run->state = MR_RUN_READY;
@@ -270,6 +268,10 @@ static void own(struct mr_owner *owner, struct mr_run *run)
         mr_run_forget(run);
         end_run(owner, run);
         return;
+    }
+    if (!mr_run_align(run)) { /* made behind another prefix, and perhaps on its way out of the engine */
+        drop(owner, run);
+        mr_run_forget(run);
     }
     engine_sync(owner, run);
     owner_publish_state(owner, run, "running");
