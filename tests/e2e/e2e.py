@@ -305,6 +305,15 @@ def check_rest(test):
     check(worker.stop(signal.SIGTERM) == 0, "it drains and leaves with exit code 0")
 
 
+def kill_broker(data):
+    """kill -9, and started again at once on what it had written."""
+    with open(data + "/1.pid") as file:
+        os.kill(int(file.read()), signal.SIGKILL)
+    time.sleep(0.5)
+    subprocess.run([os.path.join(here, "..", "..", "deploy", "kafka", "start"), "--data", data], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
 def tiny(arguments):
     rng = random.Random(20240601)
     test = Test(arguments, "e2e", "synthetic:tiny", "engine = { threads = 1; max_seqs = 16; };\nlimits = { record = \"64KiB\"; };")
@@ -321,6 +330,8 @@ def tiny(arguments):
             check(code == 0, "a drained worker leaves with exit code 0 (%s)" % code)
             workers[0] = Worker(test)
         send_jobs(test, rng, 2 * step, step)
+        if arguments.kill_broker:
+            kill_broker(arguments.kill_broker)
         if not arguments.calm:
             workers[0].ready()
             send_jobs(test, rng, 3 * step, step)
@@ -387,6 +398,7 @@ def main():
     parser.add_argument("--redis", required=True)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--model-jobs", type=int, default=50)
+    parser.add_argument("--kill-broker", help="the data folder of the Kafka to kill in the middle")
     parser.add_argument("--calm", action="store_true")
     parser.add_argument("--dev-broker", action="store_true")
     arguments = parser.parse_args()
