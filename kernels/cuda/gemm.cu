@@ -64,16 +64,25 @@ void cuda_gemm_close(struct mr_device *device)
 }
 
 /* A scale an output channel and one a token, and sums kept in the tensor core's own precision (fast accumulation). */
-static bool describe_fp8(cublasLtMatmulDesc_t op)
+static bool describe_fp8(const struct mr_device *device, const struct mr_weight *weight, cublasLtMatmulDesc_t op)
 {
+    const float *scale = weight->scale, *act_scale = device->act8_scale; /* the heuristic wants to see them; run sets them again */
     cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     int8_t fast = 1;
+    cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &scale, sizeof scale);
+    cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &act_scale, sizeof act_scale);
     return cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) == CUBLAS_STATUS_SUCCESS;
 }
 
-static bool describe(struct gemm_choice *c)
+/* Rows that a product computes. */
+static uint64_t rows_padded(int32_t rows, enum mr_dtype dtype)
+{
+    return (uint64_t)(dtype == MR_E4M3 ? (rows + FP8_ROWS - 1) / FP8_ROWS * FP8_ROWS : rows);
+}
+
+static bool describe(const struct mr_device *device, const struct mr_weight *weight, struct gemm_choice *c)
 {
     cublasOperation_t transposed = CUBLAS_OP_T;
     cudaDataType_t out = c->out_f32 ? CUDA_R_32F : CUDA_R_16BF;
@@ -85,11 +94,11 @@ static bool describe(struct gemm_choice *c)
         ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
         ok = ok && cublasLtMatmulDescSetAttribute(c->op, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
     }
-    ok = ok && (c->dtype != MR_E4M3 || describe_fp8(c->op));
+    ok = ok && (c->dtype != MR_E4M3 || describe_fp8(device, weight, c->op));
     cudaDataType_t in = c->dtype == MR_E4M3 ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
     ok = ok && cublasLtMatrixLayoutCreate(&c->a, in, (uint64_t)c->k, (uint64_t)c->n, c->k) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatrixLayoutCreate(&c->b, in, (uint64_t)c->k, (uint64_t)c->rows, c->k) == CUBLAS_STATUS_SUCCESS;
-    return ok && cublasLtMatrixLayoutCreate(&c->c, out, (uint64_t)c->n, (uint64_t)c->rows, c->n) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatrixLayoutCreate(&c->b, in, (uint64_t)c->k, rows_padded(c->rows, c->dtype), c->k) == CUBLAS_STATUS_SUCCESS;
+    return ok && cublasLtMatrixLayoutCreate(&c->c, out, (uint64_t)c->n, rows_padded(c->rows, c->dtype), c->n) == CUBLAS_STATUS_SUCCESS;
 }
 
 static int candidates(struct mr_device *device, const struct gemm_choice *c, cublasLtMatmulHeuristicResult_t *results, int most)
@@ -110,7 +119,7 @@ static bool run(struct mr_device *device, const struct gemm_choice *c, const cub
 {
     const float one = 1, zero = 0;
     bool small = c->dtype == MR_E4M3;
-    const uint64_t rows = (uint64_t)(small ? (p->rows + FP8_ROWS - 1) / FP8_ROWS * FP8_ROWS : p->rows);
+    const uint64_t rows = rows_padded(p->rows, c->dtype);
     const void *in = small ? device->act8 : p->in;
     if (small) {
         const float *weight_scale = p->weight->scale, *in_scale = device->act8_scale;
@@ -181,7 +190,7 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
     c->n = p->weight->rows, c->k = p->weight->k, c->rows = rows_key(p->rows), c->out_f32 = p->out_f32, c->bias = p->bias != NULL;
     c->dtype = p->weight->dtype;
     cublasLtMatmulHeuristicResult_t results[CANDIDATES];
-    int n = describe(c) ? candidates(device, c, results, device->tuning ? CANDIDATES : 1) : 0;
+    int n = describe(device, p->weight, c) ? candidates(device, c, results, device->tuning ? CANDIDATES : 1) : 0;
     if (n == 0) {
         choice_close(c);
         return NULL;

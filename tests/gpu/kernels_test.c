@@ -320,7 +320,7 @@ static void fp8_once(int32_t rows, int64_t n, int64_t k)
 TEST(fp8)
 {
     REQUIRE(ready());
-    static const int32_t rows[] = {1, 2, 15, 16, 33, 200};
+    static const int32_t rows[] = {1, 5, 15, 16, 33, 200};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         fp8_once(rows[i], 512, 576);
         fp8_once(rows[i], 576, 1536);
