@@ -149,7 +149,9 @@ enum mr_status mr_model_warm(struct mr_model *model, struct mr_kv_store *store, 
         return MR_OK;
     size_t n = (size_t)model->forward.max_tokens;
     struct idle idle = {model, store, calloc(n, sizeof(int32_t)), calloc(n, sizeof(int32_t)), calloc(n + 1, sizeof(int32_t))};
-    enum mr_status status = idle.zeros && idle.slots && idle.starts ? MR_OK : mr_err_set(err, MR_ERR_NOMEM, "no memory for idle steps of %zu rows", n);
+    enum mr_status status = MR_OK;
+    if (!idle.zeros || !idle.slots || !idle.starts)
+        status = mr_err_set(err, MR_ERR_NOMEM, "no memory for idle steps of %zu rows", n);
     for (size_t i = 0; !status && i <= n; i++) {
         idle.starts[i] = (int32_t)i;
         if (i < n)
