@@ -331,6 +331,7 @@ def tiny(arguments):
             workers[0] = Worker(test)
         send_jobs(test, rng, 2 * step, step)
         if arguments.kill_broker:
+            workers[0].ready() # a worker that finds no broker when it starts ends and says so
             kill_broker(arguments.kill_broker)
         if not arguments.calm:
             workers[0].ready()
