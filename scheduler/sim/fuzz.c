@@ -51,7 +51,7 @@ void sim_fuzz_scenario(uint64_t seed, struct sim_scenario *s)
     sim_scenario_default(s);
     struct mr_sched_config *c = &s->config;
     s->seed = seed;
-    s->seconds = 0.1 + 0.01 * between(&r, 0, 40);
+    s->seconds = 0.05 + 0.01 * between(&r, 0, 25);
     s->drain = true;
     c->block_tokens = 1 << between(&r, 1, 4);
     c->n_blocks = between(&r, 12, 120);
@@ -62,7 +62,7 @@ void sim_fuzz_scenario(uint64_t seed, struct sim_scenario *s)
     c->max_step_tokens = c->max_seqs + c->chunk_quantum * between(&r, 1, 8);
     c->floor_tokens = c->forced_chunk = 0;
     c->window_tokens = one_in(&r, 3) ? between(&r, 1, 500) : 0;
-    c->max_jobs = 256;
+    c->max_jobs = 128;
     c->max_tenants = 16;
     c->cost = (struct mr_sched_cost){1000000000LL * between(&r, 0, 2), 500000000, 20000000LL * between(&r, 1, 5), 100000LL * between(&r, 0, 10), 1000, 100000000};
     c->tier[0] = (struct mr_sched_tier_config){1000000LL * between(&r, 20, 200), 1000000LL * between(&r, 6, 40), 700};

@@ -460,7 +460,6 @@ void sim_oracle_after_commit(struct sim_oracle *o, const struct sim_view *view, 
     check_counters(o, view);
     if (!o->scenario->config.off)
         check_floors(o, view, before);
-    mr_sched_check(view->sched);
 }
 
 /* I2, I7, I8 at the end. */

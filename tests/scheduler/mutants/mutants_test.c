@@ -89,7 +89,7 @@ static const char *const waves = "cost 0 20000000000 10000000 0 0 0\nblocks 100 
                                  "slo realtime 2000 100\nseconds 60 drain 1\nload tenants=0 tier=bulk source=backlog:1 prompt=20 output=370 max=370\n"
                                  "load tenants=1 tier=realtime source=poisson:1 prompt=300 output=2 max=4\n";
 /* B5: more realtime than the card can do, and bulk that is owed its twentieth. */
-static const char *const starving = "cost 0 100000000 2000000 0 0 0\nblocks 4000 block_tokens 16 max_seqs 64 max_context 2048 max_step 4096\n"
+static const char *const starving = "cost 0 100000000 2000000 0 0 0\nblocks 4000 block_tokens 16 max_seqs 512 max_context 2048 max_step 4096\n"
                                     "slo realtime 100 20\nseconds 12\nload tenants=0 tier=realtime source=poisson:1200 prompt=500 output=20\n"
                                     "load tenants=1 tier=bulk source=backlog:16 prompt=500 output=20\n";
 
