@@ -106,8 +106,10 @@ MR_INLINE void score_tile(enum mr_dtype dtype, const struct state *s)
         prefetch_strip(s, t);
         while (s->range[q].end <= t)
             q++;
-        for (; q + Q_STEP <= s->n; q += Q_STEP)
-            score_group(Q_STEP, dtype, s, q, (struct range){keys.first, keys.end < s->range[q + Q_STEP - 1].end ? keys.end : s->range[q + Q_STEP - 1].end});
+        for (; q + Q_STEP <= s->n; q += Q_STEP) {
+            int32_t last = s->range[q + Q_STEP - 1].end;
+            score_group(Q_STEP, dtype, s, q, (struct range){keys.first, keys.end < last ? keys.end : last});
+        }
         if (s->n - q == 2)
             score_group(2, dtype, s, q, keys);
         else if (s->n - q == 1)

@@ -49,7 +49,8 @@ void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x
         for (int j = 0; j < 4; j++)
             q[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], _mm256_set1_ps(scale)));
         int32_t sum = sum_int_lanes(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])));
-        __m256i low = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8), high = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8);
+        __m256i low = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8);
+        __m256i high = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8);
         _mm256_storeu_si256((__m256i *)(rows->wide + at), low);
         _mm256_storeu_si256((__m256i *)(rows->wide + at + 16), high);
         _mm256_storeu_si256((__m256i *)(rows->q + at), _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
@@ -182,11 +183,32 @@ static void multiply_row(const struct mr_pack *pack, const uint8_t *panel, const
         _mm256_store_ps(out + 8 * v, acc[v]);
 }
 
-/* n values of k of a panel: nibbles to bytes, bytes to int16 pairs; scales to float32. */
-static void open_block(const struct mr_pack *pack, const uint8_t *record, int32_t n, struct panel_block *block)
+/* Bytes 2 half and 2 half + 1 of every word as two int16. */
+MR_INLINE __m256i widen(__m256i words, int half)
+{
+    const __m256i at = _mm256_setr_epi32(0x01800080, 0x05800480, 0x09800880, 0x0d800c80, 0x01800080, 0x05800480, 0x09800880,
+                                         0x0d800c80); /* each byte to the top of its int16, above a zero */
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(words, _mm256_add_epi8(at, _mm256_set1_epi32(half * 0x02000200))), 8);
+}
+
+/* One record's codes: nibbles to words of four bytes, bytes to words of two int16; in ascending k, one vector of words after the other. */
+MR_INLINE void open_codes(bool nibbles, int32_t words, const __m256i *codes, __m256i *out)
 {
     const __m256i low_bits = _mm256_set1_epi8(15);
-    __m256i *out = (__m256i *)block->codes;
+    for (int32_t g = 0; g < words; g++, codes += VECTORS, out += 2 * VECTORS) {
+        for (int v = 0; v < VECTORS; v++) {
+            __m256i w = _mm256_load_si256(codes + v);
+            _mm256_store_si256(out + v, nibbles ? _mm256_and_si256(w, low_bits) : widen(w, 0));
+            _mm256_store_si256(out + VECTORS + v, nibbles ? _mm256_and_si256(_mm256_srli_epi16(w, 4), low_bits) : widen(w, 1));
+        }
+    }
+}
+
+/* n values of k of a panel: codes opened, scales to float32. */
+static void open_block(const struct mr_pack *pack, const uint8_t *record, int32_t n, struct panel_block *block)
+{
+    bool nibbles = pack->code == MR_PACK_NIBBLES;
+    int32_t words = pack->run / (nibbles ? 8 : 4);
     for (int32_t i = 0; i < n / pack->run; i++, record += pack->record_bytes) {
         for (int v = 0; v < VECTORS; v++) {
             __m256 d, m;
@@ -195,19 +217,11 @@ static void open_block(const struct mr_pack *pack, const uint8_t *record, int32_
             _mm256_store_ps(block->m[i] + 8 * v, m);
         }
         const __m256i *codes = (const __m256i *)(record + pack->scale_bytes);
-        int32_t words = pack->run / (pack->code == MR_PACK_NIBBLES ? 8 : 4);
-        for (int32_t g = 0; g < words; g++, codes += VECTORS, out += 2 * VECTORS) {
-            for (int v = 0; v < VECTORS; v++) { /* bytes 0, 1 of a word are k and k + 1; 2, 3 are k + 2 and k + 3 */
-                __m256i w = _mm256_load_si256(codes + v);
-                bool nibbles = pack->code == MR_PACK_NIBBLES;
-                __m256i first = nibbles ? _mm256_and_si256(w, low_bits) : _mm256_srai_epi16(_mm256_shuffle_epi8(w,
-                    _mm256_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13)), 8);
-                __m256i second = nibbles ? _mm256_and_si256(_mm256_srli_epi16(w, 4), low_bits) : _mm256_srai_epi16(_mm256_shuffle_epi8(w,
-                    _mm256_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15)), 8);
-                _mm256_store_si256(out + v, first);
-                _mm256_store_si256(out + VECTORS + v, second);
-            }
-        }
+        __m256i *out = (__m256i *)block->codes + i * words * 2 * VECTORS;
+        if (nibbles)
+            open_codes(true, words, codes, out);
+        else
+            open_codes(false, words, codes, out);
     }
 }
 
@@ -231,8 +245,13 @@ MR_INLINE void dot_record(int R, bool nibbles, int words, const __m256i *codes, 
         __m256i w0 = _mm256_load_si256(codes + g * VECTORS), w1 = _mm256_load_si256(codes + g * VECTORS + 1);
         for (int r = 0; r < R; r++) {
             __m256i word = broadcast_word(x + r * x_stride + 4 * g);
-            sum[r][0] = nibbles ? _mm256_add_epi16(sum[r][0], _mm256_maddubs_epi16(w0, word)) : _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w0, word));
-            sum[r][1] = nibbles ? _mm256_add_epi16(sum[r][1], _mm256_maddubs_epi16(w1, word)) : _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w1, word));
+            if (nibbles) {
+                sum[r][0] = _mm256_add_epi16(sum[r][0], _mm256_maddubs_epi16(w0, word));
+                sum[r][1] = _mm256_add_epi16(sum[r][1], _mm256_maddubs_epi16(w1, word));
+            } else {
+                sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(w0, word));
+                sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(w1, word));
+            }
             hold(&sum[r][0]);
             hold(&sum[r][1]);
         }
