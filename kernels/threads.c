@@ -1,8 +1,10 @@
 /* Fork and join. This file owns the helper threads and the one job they share.
  *
- * 1. A run is published by raising `run` (release) after fn, context, n_items and next are written; a helper joins a run by seeing it
- *    raised (acquire). Every helper takes part in every run, if only to say that it is done: `pending` counts those that have not.
- * 2. The caller returns from run only with pending == 0, so that the job's fields are never written while a helper reads them.
+ * 1. `ticket` holds the run's number (high half) and the items of it that nobody has claimed (low half). It is published (release)
+ *    after fn, context and n_items are written. An item is claimed by lowering the ticket in one compare-and-swap (acquire), which
+ *    fails when the run is another: whoever holds a claim may read the job's fields.
+ * 2. The caller returns from run only when `done` counts every item, so the fields are never written while a claim is held. It
+ *    waits for items that are being worked on, never for a helper that has none: one that has lost its core costs nothing.
  * 3. `sleepers` is changed and read under the lock; a helper sleeps only if `resting` is set and no new run is there, both seen under
  *    the lock, and run() wakes under the lock when resting was set: no wake-up is lost.
  * Thread: run, rest, close from one thread. Rejected: futex by hand (a condition variable is as fast once asleep),
@@ -24,13 +26,13 @@
 
 struct mr_threads {
     /* written by the caller, read by helpers; apart from what helpers write */
-    _Alignas(64) atomic_uint run;
-    atomic_bool resting, closing;
+    _Alignas(64) atomic_bool resting;
+    atomic_bool closing;
     mr_threads_fn *fn;
     void *context;
     int32_t n_items;
-    _Alignas(64) atomic_int next; /* the next item to claim */
-    _Alignas(64) atomic_int pending;
+    _Alignas(64) atomic_ullong ticket; /* run << 32 | unclaimed items */
+    _Alignas(64) atomic_int done;      /* items of the run that are finished */
     _Alignas(64) pthread_mutex_t lock;
     pthread_cond_t wake;
     int n_threads, n_started;
@@ -57,13 +59,18 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void work(struct mr_threads *threads, int thread)
+static inline unsigned run_of(unsigned long long ticket) { return (unsigned)(ticket >> 32); }
+
+/* Claims and does items of the run that stands in the ticket until none is left, if it is still `run`. */
+static void work(struct mr_threads *threads, int thread, unsigned run)
 {
-    for (;;) {
-        int item = atomic_fetch_add_explicit(&threads->next, 1, memory_order_relaxed);
-        if (item >= threads->n_items)
-            return;
-        threads->fn(threads->context, item, thread);
+    unsigned long long ticket = atomic_load_explicit(&threads->ticket, memory_order_acquire);
+    while (run_of(ticket) == run && (uint32_t)ticket > 0) {
+        if (!atomic_compare_exchange_weak_explicit(&threads->ticket, &ticket, ticket - 1, memory_order_acquire, memory_order_acquire))
+            continue;
+        threads->fn(threads->context, threads->n_items - (int32_t)(uint32_t)ticket, thread);
+        atomic_fetch_add_explicit(&threads->done, 1, memory_order_release);
+        ticket--;
     }
 }
 
@@ -73,14 +80,14 @@ static unsigned wait_for_run(struct mr_threads *threads, unsigned seen)
     int64_t spin_until_ns = now_ns() + MR_THREADS_SPIN_US * 1000;
     for (;;) {
         for (int i = 0; i < 128; i++) {
-            unsigned run = atomic_load_explicit(&threads->run, memory_order_acquire);
+            unsigned run = run_of(atomic_load_explicit(&threads->ticket, memory_order_acquire));
             if (run != seen)
                 return run;
             pause_briefly();
         }
         if (atomic_load_explicit(&threads->resting, memory_order_relaxed)) {
             pthread_mutex_lock(&threads->lock);
-            while (atomic_load(&threads->run) == seen && atomic_load(&threads->resting) && !atomic_load(&threads->closing))
+            while (run_of(atomic_load(&threads->ticket)) == seen && atomic_load(&threads->resting) && !atomic_load(&threads->closing))
                 pthread_cond_wait(&threads->wake, &threads->lock);
             pthread_mutex_unlock(&threads->lock);
             if (atomic_load(&threads->closing))
@@ -102,8 +109,7 @@ static void *helper_main(void *argument)
         if (run == seen)
             return NULL;
         seen = run;
-        work(threads, helper->index);
-        atomic_fetch_sub_explicit(&threads->pending, 1, memory_order_release);
+        work(threads, helper->index, run);
     }
 }
 
@@ -199,16 +205,16 @@ void mr_threads_run(struct mr_threads *threads, int32_t n_items, mr_threads_fn *
     threads->fn = fn;
     threads->context = context;
     threads->n_items = n_items;
-    atomic_store_explicit(&threads->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&threads->pending, threads->n_threads - 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&threads->run, 1, memory_order_release);
+    atomic_store_explicit(&threads->done, 0, memory_order_relaxed);
+    unsigned run = run_of(atomic_load_explicit(&threads->ticket, memory_order_relaxed)) + 1;
+    atomic_store_explicit(&threads->ticket, (unsigned long long)run << 32 | (uint32_t)n_items, memory_order_release);
     if (atomic_load_explicit(&threads->resting, memory_order_relaxed))
         wake_helpers(threads);
-    work(threads, 0);
+    work(threads, 0, run);
     int64_t spin_until_ns = 0;
-    for (int spins = 1; atomic_load_explicit(&threads->pending, memory_order_acquire) != 0; spins++) {
+    for (int spins = 1; atomic_load_explicit(&threads->done, memory_order_acquire) != n_items; spins++) {
         pause_briefly();
-        if (spins % 1024 == 0) { /* a helper has lost its core: give it ours */
+        if (spins % 1024 == 0) { /* a helper has lost its core in the middle of an item: give it ours */
             int64_t now = now_ns();
             if (spin_until_ns == 0)
                 spin_until_ns = now + MR_THREADS_SPIN_US * 1000;
