@@ -254,7 +254,8 @@ const struct mr_judge_report *mr_judge_finish(struct mr_judge *judge)
         judge_one(&v, j);
     judge_names(&v);
     free(v.by_name);
-    qsort(judge->recoveries, judge->n_recoveries, sizeof *judge->recoveries, compare_doubles);
+    if (judge->n_recoveries)
+        qsort(judge->recoveries, judge->n_recoveries, sizeof *judge->recoveries, compare_doubles);
     judge->report.recovery_ms_p50 = percentile(judge->recoveries, judge->n_recoveries, 0.5);
     judge->report.recovery_ms_p99 = percentile(judge->recoveries, judge->n_recoveries, 0.99);
     return judge->out_of_memory ? NULL : &judge->report;
