@@ -151,10 +151,10 @@ static enum mr_status vocabulary_read(const struct mr_gguf *gguf, struct mr_aren
     return status;
 }
 
-static enum mr_status tokenizer_open(struct mr_bundle *bundle, struct mr_err *err)
+/* gguf NULL: a synthetic model, of n_rows tokens. */
+static enum mr_status tokenizer_open(const struct mr_gguf *gguf, int32_t n_rows, struct mr_tokenizer **out, struct mr_err *err)
 {
-    const struct mr_gguf *gguf = mr_model_file(bundle->model);
-    int32_t n_rows = mr_model_shape(bundle->model)->vocabulary, eom = -1;
+    int32_t eom = -1;
     struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = (size_t)n_rows, .bos = -1, .eos = SYNTHETIC_EOS, .eot = -1};
     struct mr_arena arena;
     mr_arena_init(&arena, VOCABULARY_BYTES_MAX);
@@ -164,8 +164,22 @@ static enum mr_status tokenizer_open(struct mr_bundle *bundle, struct mr_err *er
     if (!status && vocabulary.n_tokens > (size_t)n_rows)
         status = mr_err_set(err, MR_ERR_INVALID, "key tokenizer.ggml.tokens has %zu tokens, the model's table %d rows", vocabulary.n_tokens, n_rows);
     if (!status)
-        status = mr_tokenizer_open(&vocabulary, &bundle->tokenizer, err);
+        status = mr_tokenizer_open(&vocabulary, out, err);
     mr_arena_fini(&arena);
+    return status;
+}
+
+enum mr_status mr_bundle_open_tokenizer(const char *source, struct mr_tokenizer **out, struct mr_err *err)
+{
+    struct mr_shape shape;
+    struct mr_gguf *gguf = NULL;
+    *out = NULL;
+    enum mr_status status = mr_model_shape_read(source, &shape, err);
+    if (!status && strncmp(source, "synthetic:", sizeof "synthetic:" - 1) != 0)
+        status = mr_gguf_open(source, &gguf, err);
+    if (!status)
+        status = tokenizer_open(gguf, shape.vocabulary, out, err);
+    mr_gguf_close(gguf);
     return status;
 }
 
@@ -197,7 +211,7 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
     if (!status)
         status = store_open(bundle, options, mr_model_shape(bundle->model), err);
     if (!status)
-        status = tokenizer_open(bundle, err);
+        status = tokenizer_open(mr_model_file(bundle->model), mr_model_shape(bundle->model)->vocabulary, &bundle->tokenizer, err);
     if (!status)
         chat_open(bundle);
     if (!status)

@@ -40,6 +40,8 @@ struct mr_bundle {
  * MR_ERR_INVALID, MR_ERR_LIMIT: an option does not fit the model, or the file is wrong; err says which and how. */
 enum mr_status mr_bundle_open(const struct mr_bundle_options *options, struct mr_bundle **out, struct mr_err *err);
 void mr_bundle_close(struct mr_bundle *bundle);
+/* The tokenizer alone, without weights or device; the caller closes it. */
+enum mr_status mr_bundle_open_tokenizer(const char *source, struct mr_tokenizer **out, struct mr_err *err);
 /* The real forward port over this bundle's model and store. */
 struct mr_forward_port mr_bundle_forward(struct mr_bundle *bundle);
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TOKENIZE_LINE_BYTES_MAX = 8 << 20, TOKENIZE_CACHE_BYTES = 64 << 20 };
+enum { TOKENIZE_LINE_BYTES_MAX = 8 << 20 };
 
 struct tokenize {
     const struct mr_tokenizer *tokenizer;
@@ -129,15 +129,13 @@ int mr_verb_tokenize(struct mr_cli *cli, int argc, char **argv)
         return MR_EXIT_USAGE;
     if (!options->model[0])
         return mr_cli_misuse("no model is given: --model takes a GGUF file or synthetic:SHAPE");
-    struct mr_bundle_options bundle_options = {.source = options->model, .threads = 1, .block_tokens = 16, .kv_bytes = TOKENIZE_CACHE_BYTES,
-                                               .max_step_tokens = 1, .max_seqs = 1, .max_logits = 1, .max_context = 16};
-    struct mr_bundle *bundle;
+    struct mr_tokenizer *tokenizer;
     struct mr_err err;
-    if (mr_bundle_open(&bundle_options, &bundle, &err) != MR_OK)
+    if (mr_bundle_open_tokenizer(options->model, &tokenizer, &err) != MR_OK)
         return mr_cli_fail("%s", err.text);
-    t.tokenizer = bundle->tokenizer;
+    t.tokenizer = tokenizer;
     int code = tokenize_lines(&t, args.n ? args.items[0] : "-");
     mr_buf_fini(&t.out);
-    mr_bundle_close(bundle);
+    mr_tokenizer_close(tokenizer);
     return code;
 }
