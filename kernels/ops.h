@@ -120,7 +120,7 @@ struct mr_qkv_params {
 
 /* Causal attention of this step's M rows over the paged cache, which already holds their own k and v. */
 struct mr_attention_params {
-    const void *qkv;             /* [M][(n_heads + 2 n_kv_heads) head_dim]; only the q part is read */
+    const void *qkv;             /* [max_tokens][(n_heads + 2 n_kv_heads) head_dim]; only the q part of the first M rows is used */
     const struct mr_kv_view *kv;
     void *out;                   /* [M][n_heads head_dim] */
     float scale;                 /* of q.k, usually 1 / sqrt(head_dim) */

@@ -282,13 +282,14 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
     }
 }
 
-/* Maps of the slabs and of q, made once a pointer. */
+/* Maps of the slabs and of q, made once for a pointer and its shape. */
 enum { MAPS_MAX = 1024 };
 struct wgmma_maps {
     int n;
     struct {
         const void *base;
         int64_t columns, rows;
+        int box_rows;
         CUtensorMap map;
     } entry[MAPS_MAX];
 };
@@ -320,10 +321,11 @@ static const CUtensorMap *map_find(struct mr_device *device, const void *base, b
     if (!maps)
         return NULL;
     for (int i = 0; i < maps->n; i++)
-        if (maps->entry[i].base == base && maps->entry[i].columns == columns && maps->entry[i].rows == rows)
+        if (maps->entry[i].base == base && maps->entry[i].columns == columns && maps->entry[i].rows == rows &&
+            maps->entry[i].box_rows == box_rows)
             return &maps->entry[i].map;
     int at = maps->n < MAPS_MAX ? maps->n++ : 0; /* full: the oldest goes; a launch has copied its maps already */
-    maps->entry[at].base = base, maps->entry[at].columns = columns, maps->entry[at].rows = rows;
+    maps->entry[at].base = base, maps->entry[at].columns = columns, maps->entry[at].rows = rows, maps->entry[at].box_rows = box_rows;
     if (map_make(&maps->entry[at].map, base, half, columns, rows, box_rows))
         return &maps->entry[at].map;
     maps->entry[at].base = NULL;

@@ -109,6 +109,7 @@ enum mr_status cuda_graphs_warm(struct mr_device *device, enum mr_status (*run)(
 enum mr_status cuda_gemm_open(struct mr_device *device, struct mr_err *err);
 void cuda_gemm_close(struct mr_device *device);
 enum mr_status cuda_gemv(struct mr_device *device, const struct mr_matmul_params *params);
+enum mr_status cuda_skinny(struct mr_device *device, const struct mr_matmul_params *params);
 
 enum mr_status cuda_embed(struct mr_device *device, const struct mr_embed_params *params);
 enum mr_status cuda_norm(struct mr_device *device, const struct mr_norm_params *params);

@@ -10,12 +10,16 @@
 
 enum { CACHE_MAX = 4096, CANDIDATES = 8, WORKSPACE_BYTES = 64 << 20 };
 
+/* Our own kernels for few rows. */
+typedef enum mr_status own_kernel(struct mr_device *device, const struct mr_matmul_params *params);
+static own_kernel *const own_kernels[] = {cuda_gemv, cuda_skinny};
+
 struct gemm_choice {
     int64_t n, k;
     int32_t rows;            /* the row count it was chosen at: see rows_key */
     bool out_f32, bias;
     enum mr_dtype dtype;     /* of the weight; with MR_E4M3 the input rows are quantised first */
-    bool gemv;               /* gemv.cu was faster */
+    own_kernel *own;         /* gemv.cu or skinny.cu was faster; NULL: the library's algorithm */
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
@@ -29,7 +33,7 @@ struct cuda_gemm_cache {
 /* Row counts that share a choice: ragged prefill steps must not ask the library again for every new size. */
 static int32_t rows_key(int32_t rows)
 {
-    int32_t step = rows <= 4 ? 1 : rows <= 64 ? 8 : rows <= 512 ? 32 : 256;
+    int32_t step = rows <= 8 ? 1 : rows <= 64 ? 8 : rows <= 512 ? 32 : 256;
     return (rows + step - 1) / step * step;
 }
 
@@ -136,8 +140,9 @@ static bool run(struct mr_device *device, const struct gemm_choice *c, const cub
                           device->lt_workspace, device->lt_workspace_bytes, device->stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-/* Milliseconds of REPEATS runs after one untimed; algorithm NULL: gemv. Negative: it does not run. */
-static float timed(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, const struct mr_matmul_params *p)
+/* Milliseconds of REPEATS runs of the library's algorithm, or of an own kernel, after one untimed. Negative: it does not run. */
+static float timed(struct mr_device *device, const struct gemm_choice *c, const cublasLtMatmulAlgo_t *algorithm, own_kernel *own,
+                   const struct mr_matmul_params *p)
 {
     enum { REPEATS = 4 };
     float ms = 0;
@@ -148,7 +153,7 @@ static float timed(struct mr_device *device, const struct gemm_choice *c, const 
     for (int i = 0; i <= REPEATS && ok; i++) {
         if (i == 1)
             cudaEventRecord(start, device->stream);
-        ok = algorithm ? run(device, c, algorithm, p) : cuda_gemv(device, p) == MR_OK;
+        ok = own ? own(device, p) == MR_OK : run(device, c, algorithm, p);
     }
     cudaEventRecord(stop, device->stream);
     ok = ok && cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&ms, start, stop) == cudaSuccess;
@@ -157,18 +162,21 @@ static float timed(struct mr_device *device, const struct gemm_choice *c, const 
     return ok ? ms : -1;
 }
 
-/* Sets the fastest of the library's candidates and of gemv. */
+/* Sets the fastest of the library's candidates and of our own kernels. */
 static void tune(struct mr_device *device, struct gemm_choice *c, const cublasLtMatmulHeuristicResult_t *results, int n,
                  const struct mr_matmul_params *p)
 {
     float best = -1;
     for (int i = 0; i < n; i++) {
-        float ms = timed(device, c, &results[i].algo, p);
+        float ms = timed(device, c, &results[i].algo, NULL, p);
         if (ms >= 0 && (best < 0 || ms < best))
             best = ms, c->algorithm = results[i].algo;
     }
-    float ms = timed(device, c, NULL, p);
-    c->gemv = ms >= 0 && (best < 0 || ms < best);
+    for (size_t i = 0; i < sizeof own_kernels / sizeof *own_kernels; i++) {
+        float ms = timed(device, c, NULL, own_kernels[i], p);
+        if (ms >= 0 && (best < 0 || ms < best))
+            best = ms, c->own = own_kernels[i];
+    }
 }
 
 static struct gemm_choice *choose(struct mr_device *device, const struct mr_matmul_params *p)
@@ -196,7 +204,7 @@ static struct gemm_choice *choose(struct mr_device *device, const struct mr_matm
         return NULL;
     }
     c->algorithm = results[0].algo;
-    c->gemv = p->rows == 1;
+    c->own = p->rows == 1 && c->dtype == MR_BF16 ? cuda_gemv : cuda_skinny;
     if (device->tuning)
         tune(device, c, results, n, p);
     cache->n++;
@@ -214,7 +222,7 @@ enum mr_status cuda_matmul(struct mr_device *device, const struct mr_matmul_para
     struct gemm_choice *c = choose(device, p);
     if (!c)
         return MR_ERR_UNSUPPORTED;
-    if (c->gemv && cuda_gemv(device, p) == MR_OK)
+    if (c->own && c->own(device, p) == MR_OK)
         return MR_OK;
     return run(device, c, &c->algorithm, p) ? MR_OK : MR_ERR_IO;
 }

@@ -76,9 +76,10 @@ static void product_run(void *self)
     ops->matmul(device, &p->params);
 }
 
-static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows)
+static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows, bool small)
 {
-    int count = (int)(300e6 / (double)(n * k * 2)) + 1;
+    double element = small ? 1 : 2;
+    int count = (int)(300e6 / ((double)(n * k) * element)) + 1;
     struct product p = {calloc((size_t)count, sizeof(struct mr_weight *)), count, 0, {0}};
     float *host = malloc((size_t)(n * k) * sizeof(float));
     for (int64_t i = 0; i < n * k; i++)
@@ -90,9 +91,10 @@ static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows)
     for (int i = 0; i < n_rows; i++) {
         char name[64];
         p.params.rows = rows[i];
-        double us = time_us(product_run, &p), bytes = 2.0 * (double)(n * k + rows[i] * (n + k)), flops = 2.0 * rows[i] * (double)(n * k);
-        snprintf(name, sizeof name, "matmul n %lld k %lld rows %d", (long long)n, (long long)k, rows[i]);
-        if (rows[i] == 8192 && flops / us / 1e6 > gemm_tflops)
+        double us = time_us(product_run, &p), bytes = element * (double)(n * k) + 2.0 * (double)(rows[i] * (n + k)),
+               flops = 2.0 * rows[i] * (double)(n * k);
+        snprintf(name, sizeof name, "matmul %s n %lld k %lld rows %d", small ? "fp8" : "bf16", (long long)n, (long long)k, rows[i]);
+        if (!small && rows[i] == 8192 && flops / us / 1e6 > gemm_tflops)
             gemm_tflops = flops / us / 1e6;
         row(name, us, bytes, flops);
     }
@@ -138,7 +140,7 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
     int64_t slab = (int64_t)n_blocks * KV * block_tokens * DIM;
     struct mr_kv_view view = {card_random((size_t)slab),        card_random((size_t)slab),   MR_BF16, MR_BF16, n_blocks, block_tokens, KV, DIM,
                               (int64_t)KV * block_tokens * DIM, (int64_t)block_tokens * DIM, DIM,     1,       1};
-    void *qkv = card_random((size_t)n * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
+    void *qkv = card_random((size_t)MAX_TOKENS * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
     struct mr_batch batch = {n, n_seqs, 0, MAX_BLOCKS, positions, positions, positions, starts, lengths, table, positions};
     struct mr_attention_params p = {qkv, &view, out, 0.0883883f, 0, 0, HEADS};
     if (ops->begin(device, &batch) != MR_OK) {
@@ -158,7 +160,7 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
 
 int main(int argc, char **argv)
 {
-    static const int32_t few[] = {1, 2, 4, 16, 64, 256, 8192};
+    static const int32_t few[] = {1, 2, 4, 8, 16, 64, 256, 8192};
     struct mr_err err = {0};
     struct mr_device_options options = {.precision = MR_FAST, .weight_dtype = MR_BF16, .max_tokens = MAX_TOKENS, .max_seqs = MAX_SEQS,
                                         .max_blocks = MAX_BLOCKS, .max_row_elements = 32768};
@@ -186,10 +188,19 @@ int main(int argc, char **argv)
     ops->release(device, to);
 
     if (!only || strstr("matmul", only)) {
-        products(28672, 4096, few, 7);
-        products(4096, 14336, few, 7);
-        products(6144, 4096, few, 7);
-        products(4096, 4096, few, 7);
+        static const int64_t shapes[][2] = {{28672, 4096}, {4096, 14336}, {6144, 4096}, {4096, 4096}};
+        for (int i = 0; i < 4; i++)
+            products(shapes[i][0], shapes[i][1], few, sizeof few / sizeof *few, false);
+        struct mr_device *plain = device;
+        options.weight_dtype = MR_E4M3;
+        if (ops->open(&options, &device, &err) != MR_OK) {
+            printf("%s\n", err.text);
+            return 1;
+        }
+        for (int i = 0; i < 4; i++)
+            products(shapes[i][0], shapes[i][1], few, sizeof few / sizeof *few, true);
+        ops->close(device);
+        device = plain;
     }
     for (int32_t block = 16; block <= 64; block *= 4) {
         printf("block of %d tokens\n", block);
