@@ -3,7 +3,8 @@
  * 1. Lanes are outputs; a word of codes (four values of k of one output) meets the broadcast word of the row's four.
  * 2. Nibbles: maddubs, added in int16 over a block of 32 (15 x 127 x 2 x 8 = 30,480 fits), widened once a block. Bytes: one row takes |w| and
  *    x signed by w (128 x 127 x 2 fits in int16 too), more rows take both widened to int16 (a sign a product costs more than the widening).
- * 3. Four rows by sixteen outputs a tile: its eight sums, two words, one broadcast and one product fit the 16 registers.
+ * 3. Three rows by sixteen outputs a tile: six integer and six float sums, two words, one broadcast and one product are the 16 registers.
+ * 4. Outputs are summed in the scratch and copied: rows a power of two apart in the output would share a few sets of the cache.
  * Thread: any, on disjoint outputs. Rejected: AVX-VNNI's one instruction (this machine has none to measure it on). */
 #include "kernels/cpu/int8.h"
 
@@ -15,7 +16,7 @@
 
 enum {
     VECTORS = MR_PACK_OUTPUTS / 8,
-    TILE_ROWS = 4,
+    TILE_ROWS = 3,
     RUNS = MR_MATMUL_K_BLOCK / 16, /* the most records in a block of k */
 };
 
@@ -269,9 +270,10 @@ MR_INLINE void tile_rows(int R, enum mr_pack_code code, enum mr_pack_scale scale
     const __m256i *codes = (const __m256i *)s->block->codes + s->half / 8;
     const float *d = s->block->d[0] + s->half, *m = s->block->m[0] + s->half;
     float *c = s->c + row * c_stride;
-    for (int r = 0; s->first && r < R; r++) {
-        _mm256_storeu_ps(c + r * c_stride, _mm256_setzero_ps());
-        _mm256_storeu_ps(c + r * c_stride + 8, _mm256_setzero_ps());
+    __m256 acc[TILE_ROWS][2];
+    for (int r = 0; r < R; r++) {
+        acc[r][0] = s->first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride);
+        acc[r][1] = s->first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride + 8);
     }
     for (int32_t i = 0, n = s->n / run; i < n; i++) {
         __m256i sum[TILE_ROWS][2];
@@ -279,26 +281,27 @@ MR_INLINE void tile_rows(int R, enum mr_pack_code code, enum mr_pack_scale scale
         for (int r = 0; r < R; r++) {
             struct mr_int8_rows at_run = scales_from(&x_scales, r * run_stride + i * run / MR_INT8_RUN);
             for (int v = 0; v < 2; v++) {
-                float *to = c + r * c_stride + 8 * v;
                 __m256i total = nibbles ? _mm256_madd_epi16(sum[r][v], _mm256_set1_epi16(1)) : sum[r][v];
-                __m256 acc = add_block(_mm256_loadu_ps(to), total, _mm256_load_ps(d + i * MR_PACK_OUTPUTS + 8 * v),
-                                       _mm256_load_ps(m + i * MR_PACK_OUTPUTS + 8 * v), &at_run, scale == MR_SCALE_F16_LESS8, has_minimum(scale));
-                _mm256_storeu_ps(to, acc);
+                int32_t at_scale = i * MR_PACK_OUTPUTS + 8 * v;
+                acc[r][v] = add_block(acc[r][v], total, _mm256_load_ps(d + at_scale), _mm256_load_ps(m + at_scale), &at_run,
+                                      scale == MR_SCALE_F16_LESS8, has_minimum(scale));
             }
         }
+    }
+    for (int r = 0; r < R; r++) {
+        _mm256_storeu_ps(c + r * c_stride, acc[r][0]);
+        _mm256_storeu_ps(c + r * c_stride + 8, acc[r][1]);
     }
 }
 
 MR_INLINE void strip_rows(enum mr_pack_code code, enum mr_pack_scale scale, int run, const struct strip *s, int32_t rows)
 {
     int32_t r = 0;
-    for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+    for (; rows - r == 3 || rows - r > 4; r += TILE_ROWS)
         tile_rows(TILE_ROWS, code, scale, run, s, r);
-    if (rows - r == 3)
-        tile_rows(3, code, scale, run, s, r);
-    else if (rows - r == 2)
+    for (; rows - r >= 2; r += 2) /* the last four are two and two */
         tile_rows(2, code, scale, run, s, r);
-    else if (rows - r == 1)
+    if (rows - r == 1)
         tile_rows(1, code, scale, run, s, r);
 }
 
@@ -339,14 +342,10 @@ void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_in
     for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
         int32_t first = p * MR_PACK_OUTPUTS, n = pack->rows - first < MR_PACK_OUTPUTS ? pack->rows - first : MR_PACK_OUTPUTS;
         const uint8_t *panel = pack->data + (size_t)p * pack->panel_bytes;
-        if (tile->rows == 1) {
+        if (tile->rows == 1)
             multiply_row(pack, panel, rows, first_row, sums);
-        } else if (n == MR_PACK_OUTPUTS && !tile->bias) {
-            multiply_panel(tile, panel, rows, first_row, tile->out + first, tile->out_stride);
-            continue;
-        } else {
+        else
             multiply_panel(tile, panel, rows, first_row, sums, MR_PACK_OUTPUTS);
-        }
         for (int32_t r = 0; r < tile->rows; r++) {
             float *out = tile->out + r * tile->out_stride + first;
             for (int32_t i = 0; i < n; i++)

@@ -253,7 +253,8 @@ static void multiply_strip(const struct strip *s)
     }
 }
 
-/* One panel under all rows; c: where its 32 columns are summed. */
+/* One panel under all rows; c: where its 32 columns are summed. Not in the output itself: rows of a power of two apart would share
+ * a few sets of the cache. */
 static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *panel, float *c, int64_t c_stride)
 {
     const struct mr_pack *pack = tile->pack;
@@ -270,18 +271,12 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
 static void gemm(const struct mr_matmul_tile *tile)
 {
     const struct mr_pack *pack = tile->pack;
+    float *c = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
     for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
         int32_t first = p * MR_PACK_OUTPUTS, left = pack->rows - first;
-        const uint8_t *panel = pack->data + (size_t)p * pack->panel_bytes;
-        const float *bias = tile->bias ? tile->bias + first : NULL;
-        if (left >= MR_PACK_OUTPUTS && !bias) {
-            multiply_panel(tile, panel, tile->out + first, tile->out_stride);
-            continue;
-        }
-        float *c = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
-        multiply_panel(tile, panel, c, MR_PACK_OUTPUTS);
+        multiply_panel(tile, pack->data + (size_t)p * pack->panel_bytes, c, MR_PACK_OUTPUTS);
         for (int32_t r = 0; r < tile->rows; r++)
-            store_outputs(tile->out + r * tile->out_stride + first, c + r * MR_PACK_OUTPUTS, bias,
+            store_outputs(tile->out + r * tile->out_stride + first, c + r * MR_PACK_OUTPUTS, tile->bias ? tile->bias + first : NULL,
                           left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS);
     }
 }
