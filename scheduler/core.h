@@ -88,8 +88,8 @@ struct flow {
     int64_t external;          /* the others' total */
     int32_t best;              /* the job a pick would take; -1: look for it */
     uint64_t best_step;
-    int32_t group;             /* the prefix group in flight, valid while its key is group_key; -1 */
-    uint64_t group_key;
+    int32_t group;             /* the prefix group in flight, while its name is group_name; -1 */
+    uint64_t group_name;
     int32_t bypasses;          /* admissions since its oldest job was taken */
     uint64_t skip_step;        /* its head did not fit in this step */
     bool backlogged, has_prefixes;

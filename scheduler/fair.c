@@ -157,10 +157,17 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
     return oldest;
 }
 
+/* Has the flow's group in flight a waiting job? Its place may have gone to another group meanwhile. */
+static bool group_lives(const struct mr_sched *s, const struct flow *flow)
+{
+    const struct group *group = flow->group >= 0 ? &s->groups.all[flow->group] : NULL;
+    return group && group->n > 0 && group->name == flow->group_name && &s->flows[group->flow] == flow;
+}
+
 /* The next of the group in flight, until it is drained. */
 static int32_t group_next(const struct mr_sched *s, const struct flow *flow, int level)
 {
-    if (flow->group < 0 || level == LEVEL_PREEMPTED || s->groups.all[flow->group].key != flow->group_key || s->groups.all[flow->group].n == 0)
+    if (level == LEVEL_PREEMPTED || !group_lives(s, flow))
         return -1;
     int32_t j = s->groups.all[flow->group].head;
     bool fit = s->jobs[j].level == level && s->jobs[j].preempted_step != s->step && groups_ready(s, flow->group);
@@ -219,10 +226,10 @@ void fair_admitted(struct mr_sched *s, int32_t j)
     struct flow *flow = job_flow(s, &s->jobs[j]);
     flow->bypasses = flow_oldest(s, flow) == j ? 0 : flow->bypasses + 1;
     groups_admitted(s, j);
-    if (flow->group >= 0 && s->groups.all[flow->group].key == flow->group_key && s->groups.all[flow->group].n > (s->jobs[j].group == flow->group))
+    if (group_lives(s, flow) && s->groups.all[flow->group].n > (s->jobs[j].group == flow->group))
         return; /* the one in flight is not drained yet */
     flow->group = s->jobs[j].group;
-    flow->group_key = flow->group >= 0 ? s->groups.all[flow->group].key : 0;
+    flow->group_name = flow->group >= 0 ? s->groups.all[flow->group].name : 0;
 }
 
 /* ---- the pick ---- */
@@ -342,6 +349,7 @@ void fair_check(const struct mr_sched *s)
             const struct flow *flow = &s->flows[(size_t)c * (size_t)s->config.max_tenants + (size_t)t];
             CHECK(flow->counter >= 0 && flow->pending >= 0 && flow->held_blocks >= 0);
             CHECK(flow->backlogged == heap_has(&class->flows, t) && (!flow->backlogged || flow->n_waiting > 0));
+            CHECK(flow->best < 0 || (s->jobs[flow->best].state == JOB_WAITING && job_flow(s, &s->jobs[flow->best]) == flow));
             CHECK(!flow->backlogged || class->flows.keys[t] == key_of(s, flow, (uint32_t)t));
             weights += flow->n_waiting + flow->n_resident > 0 ? s->limits.tenants[t].contract.weight : 0;
             backlogged += flow->backlogged;

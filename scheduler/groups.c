@@ -26,18 +26,21 @@ void groups_close(struct groups *groups)
     free(groups->buckets);
 }
 
-static int32_t *bucket_of(const struct groups *groups, uint64_t key) { return &groups->buckets[mr_mix64(key) & (uint64_t)groups->mask]; }
-
-static int32_t group_get(struct groups *groups, uint64_t key)
+static int32_t *bucket_of(const struct groups *groups, uint64_t name, int32_t flow)
 {
-    int32_t *bucket = bucket_of(groups, key), g = *bucket;
-    while (g >= 0 && groups->all[g].key != key)
+    return &groups->buckets[mr_mix64(name + (uint64_t)flow * UINT64_C(0x9e3779b97f4a7c15)) & (uint64_t)groups->mask];
+}
+
+static int32_t group_get(struct groups *groups, uint64_t name, int32_t flow)
+{
+    int32_t *bucket = bucket_of(groups, name, flow), g = *bucket;
+    while (g >= 0 && (groups->all[g].name != name || groups->all[g].flow != flow))
         g = groups->all[g].chain;
     if (g >= 0)
         return g;
     g = groups->free; /* there are as many groups as jobs, and each has one */
     groups->free = groups->all[g].chain;
-    groups->all[g] = (struct group){.key = key, .head = -1, .tail = -1, .chain = *bucket, .warming = -1};
+    groups->all[g] = (struct group){.name = name, .flow = flow, .head = -1, .tail = -1, .chain = *bucket, .warming = -1};
     *bucket = g;
     return g;
 }
@@ -49,8 +52,7 @@ void groups_add(struct mr_sched *s, int32_t j)
     job->group = -1;
     if (deadlines || job->in.n_prefix == 0)
         return;
-    uint64_t flow = (uint64_t)(job_flow(s, job) - s->flows);
-    job->group = group_get(&s->groups, job->in.prefix[0] ^ mr_mix64(flow + 1));
+    job->group = group_get(&s->groups, job->in.prefix[0], (int32_t)(job_flow(s, job) - s->flows));
     struct group *group = &s->groups.all[job->group];
     int32_t after = group->tail;
     while (after >= 0 && job_before(job, &s->jobs[after]))
@@ -72,7 +74,7 @@ void groups_remove(struct mr_sched *s, int32_t j)
     *(job->group_prev >= 0 ? &s->jobs[job->group_prev].group_next : &group->head) = job->group_next;
     *(job->group_next >= 0 ? &s->jobs[job->group_next].group_prev : &group->tail) = job->group_prev;
     if (--group->n == 0) {
-        int32_t *link = bucket_of(&s->groups, group->key);
+        int32_t *link = bucket_of(&s->groups, group->name, group->flow);
         while (*link != job->group)
             link = &s->groups.all[*link].chain;
         *link = group->chain;

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 struct group {
-    uint64_t key;          /* the flow and the first block's name */
+    uint64_t name;         /* of the first block */
+    int32_t flow;          /* index in flows */
     int32_t head, tail, n; /* waiting jobs, in order of arrival (job.group_next) */
     int32_t chain;         /* next of the bucket; next free */
     int32_t warming;       /* the job that computes the beginning; -1 */

@@ -342,7 +342,8 @@ void sim_oracle_after_plan(struct sim_oracle *o, const struct sim_view *view, co
         return;
     check_victims(o, view, plan);
     check_realtime_head(o, view);
-    check_bypass(o, view);
+    if (!o->killed) /* who comes over from a dead worker has a past there */
+        check_bypass(o, view);
 }
 
 /* ---- after a commit ---- */
