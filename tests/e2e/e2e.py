@@ -403,6 +403,7 @@ def main():
     parser.add_argument("--calm", action="store_true")
     parser.add_argument("--dev-broker", action="store_true")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers are ended
     start = time.time()
     tiny(arguments)
     real_model(arguments)
