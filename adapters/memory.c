@@ -365,7 +365,8 @@ static void assign_to(struct mr_memory_client *c, struct topic *topic, int32_t p
 {
     struct log *log = &topic->partition[partition];
     CHECK(c->n_assigned < ASSIGNED_MAX);
-    c->assigned[c->n_assigned++] = (struct position){.topic = topic, .partition = partition, .next = log->committed >= 0 ? log->committed : log->start};
+    c->assigned[c->n_assigned++] = (struct position){.topic = topic, .partition = partition, .next = log->committed >= 0
+        ? log->committed : log->start};
 }
 
 /* Range: each topic's partitions in blocks over the members. */
@@ -581,7 +582,8 @@ static enum mr_status follow(struct mr_memory_client *c, const struct mr_log_act
     }
     struct log *log = &topic->partition[action->record.partition];
     *position = (struct position){.topic = topic, .partition = action->record.partition,
-                                  .next = action->offset == MR_LOG_FROM_END ? log->end : action->offset < 0 ? log->start : action->offset, .caught_up_at = log->end};
+                                  .next = action->offset == MR_LOG_FROM_END ? log->end : action->offset < 0 ? log->start : action->offset,
+                                      .caught_up_at = log->end};
     return MR_OK;
 }
 

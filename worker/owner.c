@@ -339,7 +339,8 @@ static void log_event(struct mr_owner *owner, const struct mr_log_event *event)
     } else if (event->kind == MR_LOG_TROUBLE) {
         char reason[200], quoted[256];
         snprintf(reason, sizeof reason, "%.*s", (int)(event->text.n < 199 ? event->text.n : 199), event->text.n ? event->text.p : "");
-        mr_log(event->fatal ? MR_LOG_ERROR : MR_LOG_WARN, "log.error", "fatal=%d reason=%s", event->fatal, mr_log_quote(reason, quoted, sizeof quoted));
+        mr_log(event->fatal ? MR_LOG_ERROR : MR_LOG_WARN, "log.error", "fatal=%d reason=%s", event->fatal, mr_log_quote(reason, quoted,
+            sizeof quoted));
     } else if (!control_event(owner, event)) {
         owner_partition_event(owner, event);
     }

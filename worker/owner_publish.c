@@ -141,7 +141,8 @@ static void append_tokens(struct mr_owner *owner, struct mr_run *run, const stru
     mr_buf_fini(&text);
 }
 
-/* The tier's rhythm; a run that was taken over without progress shows some at once; a job that did not ask for a stream is batched at least as the standard tier is. */
+/* The tier's rhythm; a run that was taken over without progress shows some at once; a job that did not ask for a stream is batched at least as the
+ * standard tier is. */
 static bool tokens_due(const struct mr_owner *owner, const struct mr_run *run, const struct mr_chunk *first)
 {
     struct mr_owner_tier tier = owner->config.tier[run->job->tier];
@@ -350,7 +351,8 @@ static void publish_dead(struct mr_owner *owner, struct mr_run *run, const struc
     headers[n++] = (struct mr_header){MR_STR("mr-dead-field"), end->field};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-message"), end->message};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-job"), out_str(owner, run->name)};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-src"), out_format(owner, "%lld.%lld", (long long)run->src.offset, (long long)run->src.timestamp_ms)};
+    headers[n++] = (struct mr_header){MR_STR("mr-dead-src"), out_format(owner, "%lld.%lld", (long long)run->src.offset,
+        (long long)run->src.timestamp_ms)};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-position"), out_format(owner, "%s/%d/%lld", p->topic, p->number, (long long)run->src.offset)};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-history"), history_text(owner, run)};
     record.n_headers = n;

@@ -203,9 +203,12 @@ static void heartbeat(struct mr_worker *worker, int64_t now_ns, const struct mr_
     snprintf(partitions, sizeof partitions, "%d", stats->partitions);
     snprintf(key, sizeof key, "worker:%s", worker->id);
     struct mr_state_update update = {.key = mr_str_from(key), .n_fields = 6, .epoch = -1, .expire_ms = worker->options->worker.heartbeat_ms * 5,
-                                     .field = {MR_STR("live"), MR_STR("waiting"), MR_STR("partitions"), MR_STR("model"), MR_STR("build"), MR_STR("state")},
-                                     .value = {mr_str_from(live), mr_str_from(waiting), mr_str_from(partitions), mr_str_from(worker->serving.bundle->name),
-                                               mr_str_from(worker->build), mr_str_from(stats->draining ? "draining" : stats->ready ? "ready" : "starting")}};
+                                     .field = {MR_STR("live"), MR_STR("waiting"), MR_STR("partitions"), MR_STR("model"), MR_STR("build"),
+                                         MR_STR("state")},
+                                     .value = {mr_str_from(live), mr_str_from(waiting), mr_str_from(partitions),
+                                         mr_str_from(worker->serving.bundle->name),
+                                               mr_str_from(worker->build), mr_str_from(stats->draining ? "draining" : stats->ready
+                                                   ? "ready" : "starting")}};
     struct mr_heartbeat beat;
     mr_heartbeat_add(&beat, &worker->metrics, &update);
     put_state(worker, &update);

@@ -42,7 +42,8 @@ static void admit(struct mr_worker *worker, const struct admit_request *request)
 {
     struct note *note = note_new(MR_OWNER_ADMITTED, request->handle);
     struct mr_job_source source = {.record = &request->record, .route = request->route, .lenient = worker->options->worker.lenient,
-                                   .max_record_bytes = (size_t)worker->options->limits.record_bytes, .max_deadline_ms = worker->options->limits.deadline_ms};
+                                   .max_record_bytes = (size_t)worker->options->limits.record_bytes,
+                                       .max_deadline_ms = worker->options->limits.deadline_ms};
     struct mr_job *job = NULL;
     enum mr_reason reason = mr_job_decode(&source, &job, &note->refusal);
     CHECK(job);

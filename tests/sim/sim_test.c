@@ -20,7 +20,8 @@ static int run_seed(uint64_t seed, bool loud)
     struct sim_totals one = {0};
     int violations = sim_run(&plan, &one);
     if (loud || violations)
-        printf("seed %llu: jobs %lld, violations %d, digest %016llx\n", (unsigned long long)seed, (long long)one.jobs, violations, (unsigned long long)one.digest);
+        printf("seed %llu: jobs %lld, violations %d, digest %016llx\n", (unsigned long long)seed, (long long)one.jobs, violations,
+            (unsigned long long)one.digest);
     sim_totals_add(&totals, &one);
     return violations;
 }

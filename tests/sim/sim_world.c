@@ -77,7 +77,8 @@ static bool chance(struct world *w, int of_4096) { return (int)draw(w, 4096) < o
 struct sim_plan sim_plan_of(uint64_t seed, int jobs)
 {
     uint64_t r = mr_mix64(seed);
-    struct sim_plan plan = {.seed = seed, .jobs = jobs, .workers = 2 + (int)(r % 3), .partitions = 2 + (int)(r >> 8 & 0xfff) % 4, .salted = seed % 2 == 0,
+    struct sim_plan plan = {.seed = seed, .jobs = jobs, .workers = 2 + (int)(r % 3), .partitions = 2 + (int)(r >> 8 & 0xfff) % 4,
+        .salted = seed % 2 == 0,
                             .fault_ns = 40 * MR_NS_PER_S, .delay_max_ns = (1 + (int64_t)(r >> 16 & 0xfff) % 60) * MR_NS_PER_MS};
     plan.crash = 2 + (int)(r >> 24 & 0xfff) % 6;
     plan.stall = (int)(r >> 28 & 0xfff) % 8;
@@ -157,7 +158,8 @@ static void produce_job(struct world *w, int i)
 {
     struct sim_job *job = &w->jobs[i];
     uint64_t r = draw(w, 1000);
-    *job = (struct sim_job){.body = (draw(w, UINT64_MAX) & 0xffffffffff) | 16, .tier = (int)draw(w, TIERS), .partition = (int)draw(w, (uint64_t)w->plan->partitions)};
+    *job = (struct sim_job){.body = (draw(w, UINT64_MAX) & 0xffffffffff) | 16, .tier = (int)draw(w, TIERS), .partition = (int)draw(w,
+        (uint64_t)w->plan->partitions)};
     job->fate = r < 40 ? FATE_BAD : r < 80 ? FATE_DUPLICATE : r < 110 ? FATE_CONFLICT : r < 190 ? FATE_CANCEL : r < 250 ? FATE_DEADLINE : FATE_PLAIN;
     if (w->plan->poison && i == w->plan->jobs / 2)
         job->fate = FATE_POISON;
@@ -174,8 +176,10 @@ static void produce_job(struct world *w, int i)
         }
     }
     char text[96];
-    int n = snprintf(text, sizeof text, "%s %llx %d", job->id, (unsigned long long)job->body, (int)(job->fate == FATE_DUPLICATE ? FATE_PLAIN : job->fate));
-    struct mr_record record = {.topic = mr_str_from(w->routes[job->tier].jobs), .partition = job->partition, .value = {text, (size_t)n}, .key = mr_str_from(job->id)};
+    int n = snprintf(text, sizeof text, "%s %llx %d", job->id, (unsigned long long)job->body, (int)(job->fate == FATE_DUPLICATE
+        ? FATE_PLAIN : job->fate));
+    struct mr_record record = {.topic = mr_str_from(w->routes[job->tier].jobs), .partition = job->partition, .value = {text, (size_t)n},
+        .key = mr_str_from(job->id)};
     job->offset = mr_memory_append(w->memory, &record);
 }
 
@@ -204,9 +208,12 @@ static void worker_start(struct world *w, struct sim_worker *worker)
     worker->salt = w->processes;
     snprintf(worker->name, sizeof worker->name, "w%d", index);
     struct mr_owner_config config = {
-        .routes = w->routes, .n_routes = TIERS, .process = worker->process, .worker = worker->name, .build = "sim", .model_digest = "m", .tokenizer_digest = "t",
-        .tier = {{1, 0}, {8, 100 * MR_NS_PER_MS}, {64, MR_NS_PER_S}}, .max_jobs = RUNS_MAX, .max_jobs_per_partition = 24, .max_waiting = 16, .max_tenants = 4,
-        .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = 300 * MR_NS_PER_MS, .state_expire_ms = 1000, .random = worker_random, .self = worker};
+        .routes = w->routes, .n_routes = TIERS, .process = worker->process, .worker = worker->name, .build = "sim", .model_digest = "m",
+            .tokenizer_digest = "t",
+        .tier = {{1, 0}, {8, 100 * MR_NS_PER_MS}, {64, MR_NS_PER_S}}, .max_jobs = RUNS_MAX, .max_jobs_per_partition = 24, .max_waiting = 16,
+            .max_tenants = 4,
+        .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = 300 * MR_NS_PER_MS, .state_expire_ms = 1000, .random = worker_random,
+            .self = worker};
     CHECK(mr_owner_open(&config, &worker->owner, NULL) == MR_OK);
     worker->client = mr_memory_client_open(w->memory, w->inputs, TIERS, &worker->port);
 }
@@ -230,7 +237,8 @@ static void engine_submit(struct world *w, struct sim_worker *worker, const stru
             continue;
         char id[32] = {0};
         memcpy(id, in->job->id.p, in->job->id.n);
-        *run = (struct engine_run){.live = true, .handle = in->run, .seed = in->job->sampling.seed, .seq = in->n_accepted, .length = length_of(in->job->sampling.seed)};
+        *run = (struct engine_run){.live = true, .handle = in->run, .seed = in->job->sampling.seed, .seq = in->n_accepted,
+            .length = length_of(in->job->sampling.seed)};
         run->ctx = mr_fold_ctx(mr_fnv1a64(MR_FNV1A64_START, in->job->name.p, in->job->name.n), 0, in->accepted, (size_t)in->n_accepted);
         run->poison = w->plan->poison && strtol(id + 1, NULL, 10) == w->plan->jobs / 2;
         return;
@@ -300,7 +308,8 @@ static void step(struct world *w, struct sim_worker *worker, const struct mr_own
 
 static void engine_end(struct world *w, struct sim_worker *worker, struct engine_run *run, enum mr_finish finish)
 {
-    struct mr_owner_event event = {.kind = MR_OWNER_ENDED, .handle = run->handle, .finish = finish, .text = finish == MR_FINISH_STOP ? MR_STR("end") : (struct mr_str){0}};
+    struct mr_owner_event event = {.kind = MR_OWNER_ENDED, .handle = run->handle, .finish = finish, .text = finish == MR_FINISH_STOP
+        ? MR_STR("end") : (struct mr_str){0}};
     run->live = false;
     step(w, worker, &event);
 }
@@ -331,7 +340,8 @@ static void engine_step(struct world *w, struct sim_worker *worker)
                 token_text(ids[k], piece);
                 strcat(text, piece);
             }
-            struct mr_owner_event event = {.kind = MR_OWNER_TOKENS, .handle = run->handle, .seq = run->seq, .n_tokens = n, .ids = ids, .text = mr_str_from(text)};
+            struct mr_owner_event event = {.kind = MR_OWNER_TOKENS, .handle = run->handle, .seq = run->seq, .n_tokens = n, .ids = ids,
+                .text = mr_str_from(text)};
             run->seq += n;
             w->totals->tokens_made += n;
             step(w, worker, &event);
@@ -377,12 +387,14 @@ static void world_open(struct world *w, const struct sim_plan *plan, struct sim_
         {"realtime", "jobs.realtime", "stream.realtime", "parked.realtime", "stream.parked.realtime", ""},
         {"standard", "jobs.standard", "stream.standard", "parked.standard", "stream.parked.standard", ""},
         {"bulk", "jobs.bulk", "stream.bulk", "parked.bulk", "stream.parked.bulk", ""}};
-    *w = (struct world){.plan = plan, .totals = totals, .random = mr_mix64(plan->seed ^ 0x51), .clock = {.monotonic_ns = MR_NS_PER_S, .wall_ms = 1700000000000}};
+    *w = (struct world){.plan = plan, .totals = totals, .random = mr_mix64(plan->seed ^ 0x51), .clock = {.monotonic_ns = MR_NS_PER_S,
+        .wall_ms = 1700000000000}};
     w->memory = mr_memory_open(plan->seed, &w->clock);
     w->jobs = calloc((size_t)plan->jobs, sizeof *w->jobs);
     CHECK(w->memory && w->jobs);
     for (int t = 0; t < TIERS; t++) {
-        w->routes[t] = (struct mr_route){.name = names[t][0], .jobs = names[t][1], .stream = names[t][2], .parked = names[t][3], .stream_parked = names[t][4],
+        w->routes[t] = (struct mr_route){.name = names[t][0], .jobs = names[t][1], .stream = names[t][2], .parked = names[t][3],
+            .stream_parked = names[t][4],
                                          .results = "results", .dead = "dead", .control = "control", .tier = (enum mr_tier)t, .tenant = "acme"};
         w->inputs[t] = names[t][1];
         mr_memory_topic(w->memory, names[t][1], plan->partitions);
@@ -483,7 +495,8 @@ static void wrong(struct world *w, const struct sim_job *job, const char *what, 
 {
     w->violations++;
     if (w->violations <= 12)
-        printf("seed %llu: %s/%d/%lld %s fate %d: %s (%lld, %lld)\n", (unsigned long long)w->plan->seed, job ? w->inputs[job->tier] : "", job ? job->partition : 0,
+        printf("seed %llu: %s/%d/%lld %s fate %d: %s (%lld, %lld)\n", (unsigned long long)w->plan->seed, job ? w->inputs[job->tier] : "", job
+            ? job->partition : 0,
                (long long)(job ? job->offset : 0), job ? job->id : "", job ? (int)job->fate : 0, what, a, b);
 }
 
@@ -610,7 +623,8 @@ static void judge_results(struct world *w, struct view *views)
                     continue;
                 found = true;
                 if (views[i].result.p && !mr_str_equal(views[i].result, in.value))
-                    wrong(w, &w->jobs[i], "two results that differ", o, p), printf("  %.*s\n  %.*s\n", (int)views[i].result.n, views[i].result.p, (int)in.value.n, in.value.p);
+                    wrong(w, &w->jobs[i], "two results that differ", o, p), printf("  %.*s\n  %.*s\n", (int)views[i].result.n, views[i].result.p,
+                        (int)in.value.n, in.value.p);
                 w->totals->result_repeats += views[i].result.p != NULL;
                 views[i].result = in.value;
             }
@@ -702,10 +716,13 @@ void sim_totals_add(struct sim_totals *sum, const struct sim_totals *one)
 
 void sim_totals_print(const struct sim_totals *t)
 {
-    printf("sim: jobs %lld: done %lld, failed %lld (poison %lld), cancelled %lld, expired %lld, duplicate %lld\n", (long long)t->jobs, (long long)t->done,
+    printf("sim: jobs %lld: done %lld, failed %lld (poison %lld), cancelled %lld, expired %lld, duplicate %lld\n", (long long)t->jobs,
+        (long long)t->done,
            (long long)t->failed, (long long)t->poison, (long long)t->cancelled, (long long)t->expired, (long long)t->duplicates);
     printf("sim: crashes %lld, stalls %lld, group resets %lld, drains %lld; stream records %lld, ignored %lld, starts accepted %lld\n",
-           (long long)t->crashes, (long long)t->stalls, (long long)t->resets, (long long)t->drains, (long long)t->records, (long long)t->ignored, (long long)t->starts);
-    printf("sim: tokens %lld, made %lld; results %lld, repeated %lld; digest %016llx\n", (long long)t->tokens, (long long)t->tokens_made, (long long)t->results,
+           (long long)t->crashes, (long long)t->stalls, (long long)t->resets, (long long)t->drains, (long long)t->records, (long long)t->ignored,
+               (long long)t->starts);
+    printf("sim: tokens %lld, made %lld; results %lld, repeated %lld; digest %016llx\n", (long long)t->tokens, (long long)t->tokens_made,
+        (long long)t->results,
            (long long)t->result_repeats, (unsigned long long)t->digest);
 }

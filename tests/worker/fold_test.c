@@ -110,7 +110,8 @@ TEST(random_records)
             random = random * 6364136223846793005u + 1442695040888963407u;
             uint64_t r = random >> 20;
             int32_t id = (int32_t)(r % 3);
-            struct mr_fold_record rec = {.kind = (enum mr_fold_kind)((r >> 2) % 4), .epoch = (r >> 4) % 3 + fold.epoch - (fold.epoch > 0), .writer = (r >> 6) % 2,
+            struct mr_fold_record rec = {.kind = (enum mr_fold_kind)((r >> 2) % 4), .epoch = (r >> 4) % 3 + fold.epoch - (fold.epoch > 0),
+                .writer = (r >> 6) % 2,
                                          .ids = &id, .n_ids = 1, .seq = fold.seq + (int64_t)((r >> 8) % 8 == 0)};
             rec.ctx = rec.kind == MR_FOLD_TOK ? mr_fold_ctx(fold.ctx, 0, &id, 1) : fold.ctx;
             rec.ctx += (r >> 12) % 8 == 0;

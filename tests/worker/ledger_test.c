@@ -152,4 +152,5 @@ TEST(random_against_naive)
     }
 }
 
-TEST_MAIN(TEST_CASE(lowest_unfinished), TEST_CASE(survives_a_commit), TEST_CASE(damaged_metadata), TEST_CASE(limits), TEST_CASE(merge_keeps_what_was_never_committed), TEST_CASE(random_against_naive))
+TEST_MAIN(TEST_CASE(lowest_unfinished), TEST_CASE(survives_a_commit), TEST_CASE(damaged_metadata), TEST_CASE(limits),
+    TEST_CASE(merge_keeps_what_was_never_committed), TEST_CASE(random_against_naive))

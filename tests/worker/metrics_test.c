@@ -19,7 +19,8 @@ TEST(counts_and_histograms)
     struct mr_metrics metrics;
     mr_metrics_init(&metrics);
     struct mr_owner_outcome done = {.tier = MR_TIER_REALTIME, .tenant = MR_STR("acme"), .kind = MR_FOLD_DONE, .timings = {1, 30, 5}};
-    struct mr_owner_outcome failed = {.tier = MR_TIER_BULK, .tenant = MR_STR("b"), .kind = MR_FOLD_FAILED, .reason = MR_REASON_POISON, .timings = {-1, -1, -1}};
+    struct mr_owner_outcome failed = {.tier = MR_TIER_BULK, .tenant = MR_STR("b"), .kind = MR_FOLD_FAILED, .reason = MR_REASON_POISON,
+        .timings = {-1, -1, -1}};
     mr_metrics_count(&metrics, &done);
     mr_metrics_count(&metrics, &done);
     mr_metrics_count(&metrics, &failed);

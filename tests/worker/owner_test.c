@@ -8,7 +8,8 @@
 
 enum { LOG_MAX = 256 };
 
-static const struct mr_route routes[] = {{.name = "r", .jobs = "jobs", .parked = "parked", .stream = "stream", .stream_parked = "sp", .results = "results",
+static const struct mr_route routes[] = {{.name = "r", .jobs = "jobs", .parked = "parked", .stream = "stream", .stream_parked = "sp",
+    .results = "results",
                                           .dead = "dead", .control = "control", .tier = MR_TIER_REALTIME, .tenant = "acme"}};
 
 static struct {
@@ -50,7 +51,8 @@ static void take_produce(const struct mr_log_action *log)
         mr_arena_init(&arena, 0);
         EXPECT(mr_stream_record_decode(&log->record, &arena, &rec, NULL) == MR_OK);
         t.kinds[t.n_log] = rec.kind;
-        t.starts[t.n_log] = (struct mr_stream_record){.epoch = rec.epoch, .writer = rec.writer, .cause = rec.cause, .alone = rec.alone, .n = rec.n, .reason = rec.reason};
+        t.starts[t.n_log] = (struct mr_stream_record){.epoch = rec.epoch, .writer = rec.writer, .cause = rec.cause, .alone = rec.alone, .n = rec.n,
+            .reason = rec.reason};
         mr_arena_fini(&arena);
         mr_buf_clear(&t.values[t.n_log]);
         mr_buf_add_str(&t.values[t.n_log++], log->record.value);
@@ -117,7 +119,8 @@ static void flow(void)
     while (t.told < t.n_log || t.n_tags) {
         for (; t.told < t.n_log; ) {
             int64_t at = t.told++;
-            tell(MR_LOG_FOLLOWED, "stream", (struct mr_log_event){.record = {.offset = at, .timestamp_ms = t.wall_ms, .value = mr_buf_view(&t.values[at])}});
+            tell(MR_LOG_FOLLOWED, "stream", (struct mr_log_event){.record = {.offset = at, .timestamp_ms = t.wall_ms,
+                .value = mr_buf_view(&t.values[at])}});
         }
         if (t.hold_acks)
             return;
@@ -138,9 +141,12 @@ static void open_owner(void)
     memset(&t, 0, sizeof t);
     t.now_ns = MR_NS_PER_S;
     t.wall_ms = 5000;
-    struct mr_owner_config config = {.routes = routes, .n_routes = 1, .process = 77, .worker = "w", .build = "b", .model_digest = "m", .tokenizer_digest = "k",
-                                     .tier = {{1, 0}, {8, 100 * MR_NS_PER_MS}, {64, MR_NS_PER_S}}, .max_jobs = 8, .max_jobs_per_partition = 4, .max_waiting = 4,
-                                     .max_tenants = 2, .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = MR_NS_PER_S, .random = next_random};
+    struct mr_owner_config config = {.routes = routes, .n_routes = 1, .process = 77, .worker = "w", .build = "b", .model_digest = "m",
+        .tokenizer_digest = "k",
+                                     .tier = {{1, 0}, {8, 100 * MR_NS_PER_MS}, {64, MR_NS_PER_S}}, .max_jobs = 8, .max_jobs_per_partition = 4,
+                                         .max_waiting = 4,
+                                     .max_tenants = 2, .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = MR_NS_PER_S,
+                                         .random = next_random};
     EXPECT(mr_owner_open(&config, &t.owner, NULL) == MR_OK);
     pass(1);
     tell(MR_LOG_CAUGHT_UP, "control", (struct mr_log_event){0});
@@ -148,7 +154,8 @@ static void open_owner(void)
 
 static void close_owner(void) { mr_owner_close(t.owner); }
 
-static void input(int64_t offset) { tell(MR_LOG_RECORD, "jobs", (struct mr_log_event){.record = {.offset = offset, .timestamp_ms = 4000 + offset, .value = MR_STR("{}")}}); }
+static void input(int64_t offset) { tell(MR_LOG_RECORD, "jobs", (struct mr_log_event){.record = {.offset = offset, .timestamp_ms = 4000 + offset,
+    .value = MR_STR("{}")}}); }
 
 static struct mr_job *job_make(const char *name, const char *hash)
 {
@@ -180,8 +187,10 @@ static enum mr_fold_kind last_kind(void) { return t.kinds[t.n_log - 1]; }
 /* Appends to the stream as another worker would. */
 static void foreign_start(int64_t epoch, uint64_t process, bool alone)
 {
-    struct mr_stream_record r = {.kind = MR_FOLD_START, .job = MR_STR("acme/a"), .src = {0, 4000}, .epoch = epoch, .writer = process * 3, .cause = MR_CAUSE_TAKEOVER,
-                                 .process = process, .alone = alone, .model_digest = MR_STR("m"), .tokenizer_digest = MR_STR("k"), .body_hash = MR_STR("h")};
+    struct mr_stream_record r = {.kind = MR_FOLD_START, .job = MR_STR("acme/a"), .src = {0, 4000}, .epoch = epoch, .writer = process * 3,
+        .cause = MR_CAUSE_TAKEOVER,
+                                 .process = process, .alone = alone, .model_digest = MR_STR("m"), .tokenizer_digest = MR_STR("k"),
+                                     .body_hash = MR_STR("h")};
     mr_buf_clear(&t.values[t.n_log]);
     EXPECT(mr_stream_record_encode(&r, MR_ENCODING_JSON, &t.values[t.n_log]));
     t.kinds[t.n_log++] = MR_FOLD_START;
@@ -518,6 +527,7 @@ TEST(a_topic_made_anew_stops_its_partition)
 }
 
 TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
-          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(a_delivery_error_begins_anew), TEST_CASE(refused_duplicate_and_conflict),
+          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(a_delivery_error_begins_anew),
+              TEST_CASE(refused_duplicate_and_conflict),
           TEST_CASE(cancel_before_and_after), TEST_CASE(deadlines_in_broker_time), TEST_CASE(suspects_run_alone_and_three_deaths_are_poison),
           TEST_CASE(drain_yields_what_is_left), TEST_CASE(limits_pause_and_resume), TEST_CASE(a_topic_made_anew_stops_its_partition))

@@ -27,7 +27,8 @@ TEST(runs_by_offset_in_order)
 TEST(waiting_is_a_queue)
 {
     struct mr_partition *p = mr_partition_open(&route, true, 0);
-    struct mr_run *a = mr_partition_add(p, (struct mr_src){1, 0}), *b = mr_partition_add(p, (struct mr_src){2, 0}), *c = mr_partition_add(p, (struct mr_src){3, 0});
+    struct mr_run *a = mr_partition_add(p, (struct mr_src){1, 0}), *b = mr_partition_add(p, (struct mr_src){2, 0}), *c = mr_partition_add(p,
+        (struct mr_src){3, 0});
     EXPECT_STR(p->stream, "stream.parked");
     mr_partition_wait(p, b);
     mr_partition_wait(p, a);
@@ -71,4 +72,5 @@ TEST(sweep_drops_what_nobody_waits_for)
     mr_partition_close(p);
 }
 
-TEST_MAIN(TEST_CASE(runs_by_offset_in_order), TEST_CASE(waiting_is_a_queue), TEST_CASE(since_is_the_oldest_unfinished_start), TEST_CASE(sweep_drops_what_nobody_waits_for))
+TEST_MAIN(TEST_CASE(runs_by_offset_in_order), TEST_CASE(waiting_is_a_queue), TEST_CASE(since_is_the_oldest_unfinished_start),
+    TEST_CASE(sweep_drops_what_nobody_waits_for))

@@ -11,7 +11,8 @@ static struct mr_run *opened(void)
 
 static struct mr_stream_record record(enum mr_fold_kind kind, int64_t epoch)
 {
-    return (struct mr_stream_record){.kind = kind, .job = MR_STR("acme/a"), .src = {5, 1000}, .epoch = epoch, .writer = (uint64_t)epoch * 7, .cause = MR_CAUSE_TAKEOVER};
+    return (struct mr_stream_record){.kind = kind, .job = MR_STR("acme/a"), .src = {5, 1000}, .epoch = epoch, .writer = (uint64_t)epoch * 7,
+        .cause = MR_CAUSE_TAKEOVER};
 }
 
 static bool start(struct mr_run *run, int64_t epoch, uint64_t process, bool alone)
