@@ -10,7 +10,8 @@ bool groups_open(struct groups *groups, int32_t max_jobs)
     int32_t n = 16;
     while (n < 2 * max_jobs)
         n *= 2;
-    *groups = (struct groups){.all = calloc((size_t)max_jobs, sizeof *groups->all), .buckets = calloc((size_t)n, sizeof *groups->buckets), .mask = n - 1};
+    *groups = (struct groups){.all = calloc((size_t)max_jobs, sizeof *groups->all), .buckets = calloc((size_t)n, sizeof *groups->buckets),
+            .mask = n - 1};
     if (!groups->all || !groups->buckets)
         return false;
     for (int32_t i = 0; i < n; i++)

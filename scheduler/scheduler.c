@@ -79,7 +79,8 @@ static bool sched_allocate(struct mr_sched *s)
     s->scratch = calloc(seqs, sizeof *s->scratch);
     s->scratch_keys = calloc(seqs, sizeof *s->scratch_keys);
     return s->items && s->item_jobs && s->victims && s->preempted && s->expired && s->scratch && s->scratch_keys && jobs_open(s) &&
-           groups_open(&s->groups, s->config.max_jobs) && lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits, s->config.max_tenants) && bulk_open(&s->bulk) &&
+           groups_open(&s->groups, s->config.max_jobs) && lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits,
+                   s->config.max_tenants) && bulk_open(&s->bulk) &&
            decisions_open(&s->decisions, s->config.max_tenants);
 }
 
@@ -128,7 +129,8 @@ enum mr_status mr_sched_tenant_set(struct mr_sched *s, uint32_t tenant, const st
     struct mr_sched_tenant wanted = *contract;
     wanted.weight = or_default(wanted.weight, 1);
     if (tenant >= (uint32_t)s->config.max_tenants || wanted.weight < 1 || wanted.weight > MR_SCHED_WEIGHT_MAX || wanted.rate_tokens < 0 ||
-        wanted.rate_tokens > INT32_MAX || wanted.burst_tokens < 0 || wanted.burst_tokens > INT32_MAX || wanted.concurrency < 0 || wanted.queued_tokens < 0)
+        wanted.rate_tokens > INT32_MAX || wanted.burst_tokens < 0 || wanted.burst_tokens > INT32_MAX || wanted.concurrency < 0 ||
+                wanted.queued_tokens < 0)
         return mr_err_set(err, MR_ERR_INVALID, "tenant %u: a weight is 1 to %d, and no limit is negative", tenant, MR_SCHED_WEIGHT_MAX);
     for (int c = 0; c < CLASSES; c++) {
         const struct flow *flow = flow_of(s, c, tenant);
@@ -140,7 +142,8 @@ enum mr_status mr_sched_tenant_set(struct mr_sched *s, uint32_t tenant, const st
         fair_backlog(s, c, tenant);
         fair_external(s, c, tenant, 0);
         if (heap_has(&s->classes[c].flows, (int32_t)tenant))
-            heap_set(&s->classes[c].flows, (int32_t)tenant, flow_of(s, c, tenant)->counter + flow_of(s, c, tenant)->pending * FAIR_SCALE / wanted.weight);
+            heap_set(&s->classes[c].flows, (int32_t)tenant, flow_of(s, c, tenant)->counter + flow_of(s, c,
+                    tenant)->pending * FAIR_SCALE / wanted.weight);
     }
     return MR_OK;
 }
@@ -291,7 +294,8 @@ static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_res
     if (result->finished || job->cancelled) {
         if (!job->cancelled)
             lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
-        int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output, s->config.output_permille);
+        int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output,
+                s->config.output_permille);
         limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
         job_over(s, j);
     } else if (job->preempt_asked) {

@@ -216,7 +216,8 @@ struct mr_sched_job_info {
 bool mr_sched_job_info(const struct mr_sched *sched, uint64_t id, struct mr_sched_job_info *out); /* false: no such job */
 
 const char *mr_sched_wait_name(enum mr_sched_wait wait);
-/* Why a job waited: time by cause, from the decision log (the last 4096 changes); from arrival to now, for a waiting or resident job (until its admission). false: no such job. */
+/* Why a job waited: time by cause, from the decision log (the last 4096 changes); from arrival to now, for a waiting or resident job (until its
+ * admission). false: no such job. */
 bool mr_sched_why(const struct mr_sched *sched, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT]);
 
 /* Back-pressure: predicted service of the tier's waiting jobs passed 10 s of its measured rate; over at half of it, not

@@ -1,3 +1,7 @@
+/* Random scenarios, their shrinking and their text. Owns nothing.
+ *
+ * 1. A seed gives the same scenario everywhere. 2. Sizes are small on purpose: pools of a few blocks and steps of a few tokens
+ * meet every limit within a second of simulated time. 3. Shrinking only takes away, so what is left is a scenario too. */
 #include "scheduler/sim/fuzz.h"
 
 #include "base/buf.h"
@@ -64,7 +68,8 @@ void sim_fuzz_scenario(uint64_t seed, struct sim_scenario *s)
     c->window_tokens = one_in(&r, 3) ? between(&r, 1, 500) : 0;
     c->max_jobs = 128;
     c->max_tenants = 16;
-    c->cost = (struct mr_sched_cost){1000000000LL * between(&r, 0, 2), 500000000, 20000000LL * between(&r, 1, 5), 100000LL * between(&r, 0, 10), 1000, 100000000};
+    c->cost = (struct mr_sched_cost){1000000000LL * between(&r, 0, 2), 500000000, 20000000LL * between(&r, 1, 5), 100000LL * between(&r, 0, 10),
+            1000, 100000000};
     c->tier[0] = (struct mr_sched_tier_config){1000000LL * between(&r, 20, 200), 1000000LL * between(&r, 6, 40), 700};
     c->tier[1] = (struct mr_sched_tier_config){1000000LL * between(&r, 100, 2000), 1000000LL * between(&r, 10, 80), 250};
     c->tier[2].floor_permille = 50;
@@ -182,7 +187,8 @@ void sim_scenario_print(const struct sim_scenario *s, struct mr_buf *out)
                 s->seconds, s->warmup_s, s->drain, s->workers, s->error_permille, s->stall_permille);
     mr_buf_addf(out, "cost %lld %lld %lld %lld %lld %lld\n", (long long)c->cost.floor_ps, (long long)c->cost.base_ps, (long long)c->cost.token_ps,
                 (long long)c->cost.context_ps, (long long)c->cost.pair_ps, (long long)c->cost.overhead_ps);
-    mr_buf_addf(out, "blocks %d\nblock_tokens %d\nmax_seqs %d\nmax_step %d\nmax_jobs %d\nmax_context %d\nquantum %d\nfloor_tokens %d\nforced_chunk %d\n"
+    mr_buf_addf(out,
+            "blocks %d\nblock_tokens %d\nmax_seqs %d\nmax_step %d\nmax_jobs %d\nmax_context %d\nquantum %d\nfloor_tokens %d\nforced_chunk %d\n"
                 "window %d\n", c->n_blocks, c->block_tokens, c->max_seqs, c->max_step_tokens, c->max_jobs, c->max_context, c->chunk_quantum,
                 c->floor_tokens, c->forced_chunk, c->window_tokens);
     for (int t = 0; t < MR_TIER_COUNT; t++)

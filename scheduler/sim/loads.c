@@ -1,3 +1,8 @@
+/* Jobs from loads. Owns the list of all jobs, the traces and a random stream a load.
+ *
+ * 1. Every load draws from its own stream: another load changes nothing for it. 2. Open loads are made whole at open, in order
+ * of time; loads that keep a backlog make a job when one has gone. 3. Names of prompt blocks are made when a job is submitted
+ * and freed when it ends: they are most of the memory. */
 #include "scheduler/sim/loads.h"
 
 #include <stdio.h>
@@ -88,7 +93,8 @@ static bool open_load(struct sim_loads *loads, int32_t l)
     }
     for (int32_t tenant = load->first_tenant; tenant <= load->last_tenant; tenant++)
         for (double at = load->from_s;;) {
-            at += (load->source == SIM_GAMMA ? sim_random_gamma(&loads->random[l], load->cv) : sim_random_exponential(&loads->random[l])) / load->rate;
+            at += (load->source == SIM_GAMMA ? sim_random_gamma(&loads->random[l],
+                    load->cv) : sim_random_exponential(&loads->random[l])) / load->rate;
             if (at >= end)
                 break;
             if (sim_load_active(load, at) && job_make(loads, l, (uint32_t)tenant, (int64_t)(at * 1e9), NULL) < 0)
@@ -156,7 +162,8 @@ bool sim_job_names(const struct sim_loads *loads, struct sim_job *job, int32_t b
 {
     const struct sim_load *load = &loads->scenario->loads[job->load];
     /* An odd constant keeps the salts apart from the small numbers that are hashed with them. */
-    uint64_t salt = mr_mix64(salted ? (uint64_t)job->tenant + UINT64_C(0x5a17ed5a17ed5a17) : 1), own = mr_mix64((uint64_t)(job - loads->jobs) + 0x5151) ^ salt;
+    uint64_t salt = mr_mix64(salted ? (uint64_t)job->tenant + UINT64_C(0x5a17ed5a17ed5a17) : 1), own = mr_mix64((uint64_t)(job - loads->jobs) +
+            0x5151) ^ salt;
     int32_t n = job->prompt / block_tokens;
     if (n == 0 || (job->prefix < 0 && job->n_blocks == 0))
         return true;
@@ -168,7 +175,8 @@ bool sim_job_names(const struct sim_loads *loads, struct sim_job *job, int32_t b
         if (job->prefix >= 0 && token + block_tokens <= load->prefix_tokens)
             names[b] = mr_mix64(mr_mix64(((uint64_t)job->load << 40) + ((uint64_t)job->prefix << 20) + (uint64_t)b) + salt);
         else if (of < job->n_blocks && (token + block_tokens - 1) / SIM_TRACE_BLOCK == of)
-            names[b] = mr_mix64(mr_mix64(((uint64_t)loads->trace[job->load].blocks[job->first_block + of] << 12) + (uint64_t)(token % SIM_TRACE_BLOCK)) + salt);
+            names[b] = mr_mix64(mr_mix64(((uint64_t)loads->trace[job->load].blocks[job->first_block + of] << 12) +
+                    (uint64_t)(token % SIM_TRACE_BLOCK)) + salt);
         else
             names[b] = mr_mix64(own + (uint64_t)b);
         names[b] += names[b] == 0;

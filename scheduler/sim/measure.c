@@ -1,3 +1,8 @@
+/* What is measured. Owns the samples.
+ *
+ * 1. Only jobs that arrived in [warmup, seconds] count for times and shares, and only work done in it for rates and service.
+ * 2. Drift and Jain's index are among the tenants that have work without end all through it. 3. A job that has not ended when
+ * the simulation does is not on time. */
 #include "scheduler/sim/measure.h"
 
 #include "scheduler/cost.h"
@@ -92,12 +97,14 @@ static void drift_note(struct sim_measure *m)
 void sim_measure_item(struct sim_measure *m, struct sim_job *job, const struct mr_sched_item *item, int64_t now_ns)
 {
     const struct mr_sched_config *config = &m->scenario->config;
-    int32_t end = item->start + item->n, from = item->start > job->high ? item->start : job->high, prompt = (end < job->prompt ? end : job->prompt) - from;
+    int32_t end = item->start + item->n, from = item->start > job->high ? item->start : job->high,
+            prompt = (end < job->prompt ? end : job->prompt) - from;
     prompt = prompt > 0 ? prompt : 0; /* computed for the first time */
     job->high = end > job->high ? end : job->high;
     if (!in_window(m, now_ns))
         return;
-    double weight_in = config->input_permille ? config->input_permille / 1e3 : 1, weight_out = config->output_permille ? config->output_permille / 1e3 : 2;
+    double weight_in = config->input_permille ? config->input_permille / 1e3 : 1,
+            weight_out = config->output_permille ? config->output_permille / 1e3 : 2;
     m->service[job->tenant] += prompt * weight_in + item->samples * weight_out;
     m->tokens[job->tier] += prompt + item->samples;
     m->outputs[job->tier] += item->samples;

@@ -54,7 +54,8 @@ double sim_optimum(const struct sim_scenario *scenario, const struct sim_loads *
         last = at;
         arrived++;
         double prompt = (double)cost_prefill_ps(cost, 0, job->prompt) / 1e12;
-        double decode = (double)cost->token_ps / 1e12 * job->output + (double)cost->context_ps / 1e12 * job->output * (job->prompt + job->output / 2.0);
+        double decode = (double)cost->token_ps / 1e12 * job->output + (double)cost->context_ps / 1e12 * job->output * (job->prompt +
+                job->output / 2.0);
         queue[n++] = (struct work){prompt + decode, at + ttft + decode};
         double sum = 0;
         for (int32_t k = 0; k < n; k++) {

@@ -290,7 +290,8 @@ static void check_bypass(struct sim_oracle *o, const struct sim_view *view)
     for (int32_t i = 0; i < view->n_live; i++) {
         const struct sim_job *admitted = &view->loads->jobs[view->live[i]];
         struct mr_sched_job_info info;
-        if (w->was_resident[view->live[i]] || !info_of(view, view->live[i], &info) || !info.resident || info.preemptions || info.relegated || info.promoted)
+        if (w->was_resident[view->live[i]] || !info_of(view, view->live[i], &info) || !info.resident || info.preemptions || info.relegated ||
+                info.promoted)
             continue;
         for (int32_t k = 0; k < view->n_live; k++) {
             struct sim_job *job = &view->loads->jobs[view->live[k]];
@@ -362,7 +363,8 @@ static void count_items(struct sim_oracle *o, const struct sim_view *view, const
             int32_t hits = job->at < 0 ? item->start : 0;
             hits = (hits < counted ? hits : counted) - from;
             hits = hits > 0 ? hits : 0;
-            service += units(counted - from - hits, permille_or(config->input_permille, 1000)) + units(hits, permille_or(config->cached_permille, 100));
+            service += units(counted - from - hits, permille_or(config->input_permille, 1000)) + units(hits, permille_or(config->cached_permille,
+                    100));
             job->counted = counted;
         }
         o->served[job->tenant % TENANTS] += service;
@@ -388,7 +390,8 @@ static void check_counters(struct sim_oracle *o, const struct sim_view *view)
             struct mr_sched_tenant_stats stats;
             mr_sched_tenant_stats(view->sched, c, (uint32_t)t, &stats);
             if (stats.counter < w->counter[c][t] || stats.charged < w->charged[c][t])
-                broken(o, "I4: the counter of tenant %d in class %d fell from %lld to %lld", t, c, (long long)w->counter[c][t], (long long)stats.counter);
+                broken(o, "I4: the counter of tenant %d in class %d fell from %lld to %lld", t, c, (long long)w->counter[c][t],
+                        (long long)stats.counter);
             w->counter[c][t] = stats.counter;
             w->charged[c][t] = stats.charged;
             /* a tenant that its contract shapes stops and starts inside a step, unseen from here */
@@ -446,7 +449,8 @@ static void check_floors(struct sim_oracle *o, const struct sim_view *view, cons
         int64_t rate = w->rate_most > w->in_second ? w->rate_most : w->in_second;
         int64_t bound = units(2 * 16384, 1000) + 4 * w->step_most + share * rate / 1000 * 2;
         if (w->tier_sum[tier] - w->tier_high[tier] > bound)
-            broken(o, "B5: tier %d is owed %lld of service, the bound is %lld", tier, (long long)(w->tier_sum[tier] - w->tier_high[tier]), (long long)bound);
+            broken(o, "B5: tier %d is owed %lld of service, the bound is %lld", tier, (long long)(w->tier_sum[tier] - w->tier_high[tier]),
+                    (long long)bound);
     }
 }
 

@@ -16,7 +16,8 @@ static void tiers_json(const struct sim_result *r, struct mr_buf *out)
         const struct sim_tier_result *tier = &r->tier[i];
         if (!tier->arrived && !tier->finished)
             continue;
-        mr_buf_addf(out, "%s\"%s\":{\"arrived\":%lld,\"finished\":%lld,\"cancelled\":%lld,\"on_time\":%.5f,\"on_time_of_finished\":%.5f,\"tok_s\":%.1f,"
+        mr_buf_addf(out,
+                "%s\"%s\":{\"arrived\":%lld,\"finished\":%lld,\"cancelled\":%lld,\"on_time\":%.5f,\"on_time_of_finished\":%.5f,\"tok_s\":%.1f,"
                     "\"out_tok_s\":%.1f", n++ ? "," : "", tiers[i], (long long)tier->arrived, (long long)tier->finished, (long long)tier->cancelled,
                     share(tier->on_time, tier->arrived), share(tier->on_time, tier->finished), tier->tok_s, tier->out_tok_s);
         three_print("ttft_ms", tier->ttft_ms, out);
@@ -27,7 +28,8 @@ static void tiers_json(const struct sim_result *r, struct mr_buf *out)
     mr_buf_addf(out, "},\"tenants\":[");
     for (int32_t t = 0; t < r->n_tenants; t++)
         mr_buf_addf(out, "%s{\"service\":%.0f,\"finished\":%lld,\"queue_ms_p50\":%.3f,\"queue_ms_p99\":%.3f,\"ttft_ms_p50\":%.3f}", t ? "," : "",
-                    r->tenant[t].service, (long long)r->tenant[t].finished, r->tenant[t].queue_ms_p50, r->tenant[t].queue_ms_p99, r->tenant[t].ttft_ms_p50);
+                    r->tenant[t].service, (long long)r->tenant[t].finished, r->tenant[t].queue_ms_p50, r->tenant[t].queue_ms_p99,
+                            r->tenant[t].ttft_ms_p50);
     mr_buf_addf(out, "]");
 }
 
@@ -48,7 +50,8 @@ void sim_report_json(const struct sim_run_report *run, struct mr_buf *out)
 
 void sim_report_table(const struct sim_run_report *runs, int32_t n, struct mr_buf *out)
 {
-    mr_buf_addf(out, "%-20s %9s %9s %7s %9s %8s %9s %9s %6s %8s %7s\n", "policy", "out tok/s", "tok/s", "Jain", "drift", "on time", "TTFT p99", "TPOT p99",
+    mr_buf_addf(out, "%-20s %9s %9s %7s %9s %8s %9s %9s %6s %8s %7s\n", "policy", "out tok/s", "tok/s", "Jain", "drift", "on time", "TTFT p99",
+            "TPOT p99",
                 "hit", "preempt.", "recomp.");
     for (int32_t i = 0; i < n; i++) {
         const struct sim_result *r = runs[i].result;
@@ -79,16 +82,19 @@ void sim_report_svg(const struct sim_run_report *runs, int32_t n, struct mr_buf 
         most = runs[i].result->tok_s > most ? runs[i].result->tok_s : most;
     mr_buf_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"13\">\n",
                 LEFT + WIDTH + 130, 40 + ROW * n);
-    mr_buf_addf(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/><text x=\"8\" y=\"20\" font-weight=\"bold\">%s</text>\n", n ? runs[0].scenario : "");
+    mr_buf_addf(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/><text x=\"8\" y=\"20\" font-weight=\"bold\">%s</text>\n",
+            n ? runs[0].scenario : "");
     for (int32_t i = 0; i < n; i++) {
         const struct sim_result *r = runs[i].result;
         double rate = r->tok_s / most, on_time = share(r->tier[0].on_time, r->tier[0].arrived);
         int y = 34 + ROW * i;
         mr_buf_addf(out, "<text x=\"8\" y=\"%d\">%s</text>\n", y + 20, runs[i].policy);
-        mr_buf_addf(out, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"#3b6ea5\"/><text x=\"%.1f\" y=\"%d\">%.0f tok/s</text>\n", LEFT, y,
+        mr_buf_addf(out, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"#3b6ea5\"/><text x=\"%.1f\" y=\"%d\">%.0f tok/s</text>\n",
+                LEFT, y,
                     rate * WIDTH, LEFT + rate * WIDTH + 6, y + 12, r->tok_s);
         if (r->tier[0].arrived)
-            mr_buf_addf(out, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"#d08a2e\"/><text x=\"%.1f\" y=\"%d\">%.1f %% on time</text>\n",
+            mr_buf_addf(out,
+                    "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"#d08a2e\"/><text x=\"%.1f\" y=\"%d\">%.1f %% on time</text>\n",
                         LEFT, y + 17, on_time * WIDTH, LEFT + on_time * WIDTH + 6, y + 29, 100 * on_time);
     }
     mr_buf_addf(out, "</svg>\n");

@@ -1,5 +1,7 @@
-/* Scenarios and policies as text. Owns nothing; every statement and key stands in one of the tables below, and what is not
- * there is refused with its line, so that a scenario never silently means something else. */
+/* Scenarios and policies as text. Owns nothing.
+ *
+ * 1. Every statement and key stands in one of the tables below; what is not there is refused with its line, so that a scenario
+ * never silently means something else. 2. A policy is a set of parts that are off: the peers' orders are the same code. */
 #include "scheduler/sim/scenario.h"
 
 #include <stdio.h>

@@ -346,7 +346,8 @@ static int64_t next_moment(const struct world *w)
         next = w->loads.jobs[w->cancels[i]].cancel_ns < next ? w->loads.jobs[w->cancels[i]].cancel_ns : next;
     for (int32_t l = 0; l < w->scenario->n_loads; l++) { /* a backlog that begins later */
         const struct sim_load *load = &w->scenario->loads[l];
-        if (load->source == SIM_BACKLOG && load->from_s * 1e9 > (double)w->now && load->from_s < w->scenario->seconds && (double)next > load->from_s * 1e9)
+        if (load->source == SIM_BACKLOG && load->from_s * 1e9 > (double)w->now && load->from_s < w->scenario->seconds &&
+                (double)next > load->from_s * 1e9)
             next = (int64_t)(load->from_s * 1e9) + 1;
     }
     return next;

@@ -1,5 +1,7 @@
-/* The three formats are read by scanning for their keys: the files are what others published, in one fixed spelling each; a
- * line that does not have its keys is an error with its number, never skipped. Owns what it returns. */
+/* The three formats are read by scanning for their keys: the files are what others published, in one fixed spelling each.
+ *
+ * 1. A line that does not have its keys is an error with its number, never skipped. 2. Times are from the first request on, in
+ * order. Owns what it returns. Rejected: a JSON parser, which this room may not include and these files do not need. */
 #include "scheduler/sim/trace.h"
 
 #include <errno.h>

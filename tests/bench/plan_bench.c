@@ -36,7 +36,8 @@ static void submit(struct mr_sched *sched, uint64_t id, const struct size *size,
         names[group][b] = mr_mix64((uint64_t)group * 64 + (uint64_t)b + 1);
     int tier = (int)(id % 10) < 2 ? MR_TIER_REALTIME : (int)(id % 10) < 5 ? MR_TIER_STANDARD : MR_TIER_BULK;
     struct mr_sched_job job = {.id = id, .tenant = (uint32_t)(next_random(random) % (uint64_t)size->tenants), .tier = tier, .known_tokens = prompt,
-                               .max_tokens = prompt + 256, .arrival_ns = now, .prefix = names[group], .n_prefix = prompt / 16 < 16 ? prompt / 16 : 16};
+                               .max_tokens = prompt + 256, .arrival_ns = now, .prefix = names[group],
+                                       .n_prefix = prompt / 16 < 16 ? prompt / 16 : 16};
     mr_sched_submit(sched, &job, now, NULL);
 }
 

@@ -134,7 +134,8 @@ static int cards_answer(struct mr_cli *cli, struct sim_runs *runs, const struct 
         const struct sim_tier_result *realtime = &runs->results[0].tier[MR_TIER_REALTIME];
         double share = realtime->arrived ? (double)realtime->on_time / (double)realtime->arrived : 1;
         if (cli->json)
-            printf("{\"scenario\":\"%s\",\"policy\":\"%s\",\"cards\":%d,\"on_time\":%.5f,\"wanted\":%.5f,\"enough\":%s,\"ttft_ms_p99\":%.3f}\n", runs->base->name,
+            printf("{\"scenario\":\"%s\",\"policy\":\"%s\",\"cards\":%d,\"on_time\":%.5f,\"wanted\":%.5f,\"enough\":%s,\"ttft_ms_p99\":%.3f}\n",
+                    runs->base->name,
                    policy, cards, share, flags->on_time, share >= flags->on_time ? "true" : "false", realtime->ttft_ms[1]);
         else
             printf("%2d card%s  %6.2f %% on time, TTFT p99 %.0f ms%s\n", cards, cards == 1 ? " " : "s", 100 * share, realtime->ttft_ms[1],
@@ -172,7 +173,8 @@ int mr_verb_sim(struct mr_cli *cli, int argc, char **argv)
     struct sim_flags flags = {.seed = -1, .cards_max = SIM_WORKERS_MAX};
     const struct mr_flag table[] = {
         {"scenario", "FILE", "the scenario (tests/scheduler/scenarios has some)", MR_FLAG_TEXT, &flags.scenario, NULL},
-        {"policy", "NAMES", "ours (default), fcfs, fcfs-512, strict, vtc, lpm, ours-no-PART; several with commas, or all", MR_FLAG_TEXT, &flags.policy, NULL},
+        {"policy", "NAMES", "ours (default), fcfs, fcfs-512, strict, vtc, lpm, ours-no-PART; several with commas, or all", MR_FLAG_TEXT,
+                &flags.policy, NULL},
         {"traces", "FOLDER", "where the scenario's traces lie (default: beside it)", MR_FLAG_TEXT, &flags.traces, NULL},
         {"seed", "N", "another seed than the scenario's", MR_FLAG_INT, &flags.seed, NULL},
         {"on-time", "SHARE", "how many cards until this share of realtime keeps its SLO", MR_FLAG_NUMBER, &flags.on_time, NULL},

@@ -1,0 +1,41 @@
+#include "scheduler/decisions.h"
+#include "tests/test.h"
+
+TEST(says_what_a_wait_was_for)
+{
+    struct decisions d;
+    int64_t waited[MR_WAIT_COUNT];
+    REQUIRE(decisions_open(&d, 4));
+    decisions_class(&d, 1, MR_WAIT_BLOCKS, 100);
+    decisions_tenant(&d, 2, MR_WAIT_RATE, 200);
+    decisions_class(&d, 0, MR_WAIT_SLOTS, 220); /* another class: not ours */
+    decisions_tenant(&d, 2, MR_WAIT_TURN, 300);
+    decisions_class(&d, 1, MR_WAIT_BUDGET, 400);
+    decisions_sum(&d, 1, 2, 50, 500, waited);
+    EXPECT_EQ(waited[MR_WAIT_TURN], 50);
+    EXPECT_EQ(waited[MR_WAIT_BLOCKS], 200);
+    EXPECT_EQ(waited[MR_WAIT_RATE], 100);
+    EXPECT_EQ(waited[MR_WAIT_BUDGET], 100);
+    EXPECT_EQ(waited[MR_WAIT_SLOTS], 0);
+    decisions_sum(&d, 1, 3, 50, 500, waited);
+    EXPECT_EQ(waited[MR_WAIT_RATE], 0);
+    decisions_close(&d);
+}
+
+TEST(says_what_it_has_forgotten)
+{
+    struct decisions d;
+    int64_t waited[MR_WAIT_COUNT], sum = 0;
+    REQUIRE(decisions_open(&d, 1));
+    for (int64_t i = 0; i < DECISIONS + 10; i++)
+        decisions_class(&d, 0, i % 2 ? MR_WAIT_BUDGET : MR_WAIT_BLOCKS, 1000 + i);
+    decisions_sum(&d, 0, 0, 0, 10000, waited);
+    EXPECT_EQ(waited[MR_WAIT_FORGOTTEN], 1010);
+    for (int i = 0; i < MR_WAIT_COUNT; i++)
+        sum += waited[i];
+    EXPECT_EQ(sum, 10000);
+    EXPECT_STR(mr_sched_wait_name(MR_WAIT_FORGOTTEN), "forgotten");
+    decisions_close(&d);
+}
+
+TEST_MAIN(TEST_CASE(says_what_a_wait_was_for), TEST_CASE(says_what_it_has_forgotten))
