@@ -381,6 +381,12 @@ static int32_t weight_of(const struct sim_oracle *o, int t)
     return o->scenario->contract[t].weight ? o->scenario->contract[t].weight : 1;
 }
 
+/* Q + U: how far f may be ahead of g. U is what the residents of both could still draw, the largest ever seen. */
+static int64_t bound_of(const struct sim_oracle *o, const struct watch *w, int c, int f, int g)
+{
+    return (window_of(o) + w->potential[c][f]) / weight_of(o, f) + w->potential[c][g] / weight_of(o, g) + MR_SCHED_SERVICE_UNIT;
+}
+
 /* I4, B1, B2. With several workers counters jump at each exchange: their bound is B6, which has its own scenario. */
 static void check_counters(struct sim_oracle *o, const struct sim_view *view)
 {
@@ -409,14 +415,14 @@ static void check_counters(struct sim_oracle *o, const struct sim_view *view)
                     continue;
                 }
                 int64_t ahead = w->counter[c][f] - w->counter[c][g];
-                int64_t bound = (window_of(o) + w->potential[c][f]) / weight_of(o, f) + w->potential[c][g] / weight_of(o, g) + MR_SCHED_SERVICE_UNIT;
+                int64_t bound = bound_of(o, w, c, f, g), back = bound_of(o, w, c, g, f);
                 if (!pair->both)
                     *pair = (struct pair){true, ahead, ahead};
                 pair->low = ahead < pair->low ? ahead : pair->low;
                 pair->high = ahead > pair->high ? ahead : pair->high;
                 if (ahead > bound)
                     broken(o, "B1: tenant %d is %lld ahead of tenant %d in class %d, the bound is %lld", f, (long long)ahead, g, c, (long long)bound);
-                if (pair->high - pair->low > 2 * bound)
+                if (pair->high - pair->low > bound + back)
                     broken(o, "B2: tenants %d and %d drifted by %lld in class %d", f, g, (long long)(pair->high - pair->low), c);
             }
 }
