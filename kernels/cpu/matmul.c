@@ -2,7 +2,8 @@
  *
  * 1. Exact: out[r][j] = bias[j] + sum over i of weight[j][i] * in[r][i], one chain of fused multiply-adds from 0, i ascending, over the
  *    float32 value of every weight; the bias is added last. Plain and AVX2 give the same bits, whatever the format.
- * 2. Fast: the order of int8.h for block formats; rows are turned to int8 once, by a fork of their own where they are many.
+ * 2. Fast: the order of int8.h for block formats; rows are turned to int8 once, by a fork of their own where they are many. The head
+ *    (out_f32) takes the exact product there too: its rounding would go into the logits undamped.
  * 3. An item is some panels under one block of rows; threads split outputs, never k.
  * Thread: the engine's, with the helpers. */
 #include "kernels/cpu/device.h"
@@ -117,7 +118,7 @@ enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_pa
     int64_t k = params->weight->k;
     if ((size_t)k > device->scratch_floats || params->weight->n > INT32_MAX)
         return MR_ERR_UNSUPPORTED;
-    if (device->options.precision == MR_FAST && any_blocks(params->weight)) {
+    if (device->options.precision == MR_FAST && !params->out_f32 && any_blocks(params->weight)) {
         if ((size_t)params->rows * (size_t)k > device->int8_elements)
             return MR_ERR_UNSUPPORTED;
         context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k);
