@@ -1,5 +1,10 @@
 /* The bodies of the admission and the engine thread: each a loop round one step, and a translation of its results into notes for
- * the log thread. Neither knows a broker; both end when worker->stop is set and they are woken. */
+ * the log thread. Neither knows a broker.
+ * Invariants:
+ * 1. A message belongs to whoever holds it: a request and a command are freed by the thread that took them, a note by the log thread.
+ * 2. A full ring of notes makes the engine wait, never the log thread; until `stop`, no note is dropped.
+ * 3. Both loops end when worker->stop is set and they are woken; what still lies in a ring is freed by mr_worker_close.
+ * Rejected: calling the owner from these threads under a lock (a long prompt would then stall every acknowledgement). */
 #include "worker/worker_state.h"
 
 #include "base/check.h"
