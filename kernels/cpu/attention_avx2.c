@@ -77,7 +77,8 @@ static void prefetch_strip(const struct state *s, int32_t t)
     for (int32_t i = t + STRIP; i < t + 2 * STRIP && i < s->n_cells; i++)
         for (int64_t at = 0; at < s->d * k_size; at += 64)
             _mm_prefetch((const char *)kv->k + s->cell[i] * k_size + at, _MM_HINT_T0);
-    for (int32_t i = t; i < t + STRIP && i < s->n_cells; i++)
+    int32_t first = t > s->range[0].first ? t : s->range[0].first; /* cells before a window are not set */
+    for (int32_t i = first; i < t + STRIP && i < s->n_cells; i++)
         for (int64_t at = 0; at < s->d * v_size; at += 64)
             _mm_prefetch((const char *)kv->v + s->cell[i] * v_size + at, _MM_HINT_T1);
 }

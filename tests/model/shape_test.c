@@ -78,7 +78,7 @@ static void metadata_write(struct mr_buf *b, const struct mr_value *config, cons
 static void rows_write(struct mr_buf *data, const char *bytes, size_t row_bytes, size_t rows, size_t head_dim)
 {
     for (size_t r = 0; r < rows; r++) {
-        size_t in_head = r % head_dim, from = r - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
+        size_t in_head = head_dim ? r % head_dim : 0, from = r - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
         mr_buf_add(data, bytes + (head_dim ? from : r) * row_bytes, row_bytes);
     }
 }
