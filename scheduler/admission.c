@@ -1,7 +1,6 @@
 /* Who may hold KV (scheduling.md 3.7; Past-Future, arXiv 2507.10150). A job is admitted when the peak of what the residents of
  * its class and the classes before it will hold, each at a quantile of its output length, fits the pool less the class's
- * headroom. Residents are kept as sums by foreseen remainder, built by one pass in a step that admits anybody; a test is one
- * pass over the sums: peak = max over remainders r of (held by those that last r or longer + r x their number). What tests
+ * headroom. Residents are kept as sums by foreseen remainder, moved as they grow and produce; a test is one pass over the sums: peak = max over remainders r of (held by those that last r or longer + r x their number). What tests
  * true is then given the blocks of its whole known prefix, from lower tiers if it must. */
 #include "scheduler/core.h"
 
@@ -36,29 +35,30 @@ static int32_t remainder_of(const struct job *job)
     return job->reserved ? 0 : rest > 1 ? rest : 1;
 }
 
-void admission_remainder(struct mr_sched *s, struct job *job, int sign)
+static void remainder_add(struct mr_sched *s, const struct job *job, int sign)
 {
-    if (!s->now.buckets_ready)
-        return;
-    int32_t bucket = length_bucket(remainder_of(job));
-    s->remainders[job->class].n[bucket] += sign;
-    s->remainders[job->class].held[bucket] += (int64_t)sign * (job->table.n_blocks - job->shared) * s->config.block_tokens;
+    s->remainders[job->class].n[job->bucket] += sign;
+    s->remainders[job->class].held[job->bucket] += sign * job->bucket_held;
+    s->remainder_jobs[job->bucket] += sign;
+    s->remainder_held += sign * job->bucket_held;
 }
 
-static void buckets_build(struct mr_sched *s)
+void admission_forget(struct mr_sched *s, struct job *job)
 {
-    if (s->now.buckets_ready)
+    if (job->bucket >= 0)
+        remainder_add(s, job, -1);
+    job->bucket = -1;
+}
+
+void admission_count(struct mr_sched *s, struct job *job)
+{
+    int32_t bucket = length_bucket(remainder_of(job)), held = (job->table.n_blocks - job->shared) * s->config.block_tokens;
+    if (job->bucket == bucket && job->bucket_held == held)
         return;
-    s->now.buckets_ready = true;
-    for (int c = 0; c < CLASSES; c++) {
-        const struct class *class = &s->classes[c];
-        for (int b = 0; b < LENGTH_BUCKETS; b++)
-            s->remainders[c].n[b] = s->remainders[c].held[b] = 0;
-        for (int32_t i = 0; i < class->n_decodes; i++)
-            admission_remainder(s, &s->jobs[class->decodes[i]], 1);
-        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
-            admission_remainder(s, &s->jobs[j], 1);
-    }
+    admission_forget(s, job);
+    job->bucket = (int16_t)bucket;
+    job->bucket_held = held;
+    remainder_add(s, job, 1);
 }
 
 /* Does the class count residents of the other? Lower tiers yield, so the tiers above need not count them. */
@@ -69,12 +69,13 @@ static bool counts(int class, int other)
 
 static bool peak_fits(const struct mr_sched *s, const struct job *job, int32_t own_tokens)
 {
-    int64_t n = 0, held = 0, peak = 0, all_held = 0;
+    int64_t n = 0, held = 0, peak = 0;
     int32_t bucket = length_bucket(remainder_of(job));
     int64_t limit = (int64_t)s->pool.n_blocks * s->config.block_tokens * (1000 - HEADROOM_PERMILLE[job->class]) / 1000;
     for (int b = LENGTH_BUCKETS - 1; b >= 0; b--) {
+        if (s->remainder_jobs[b] == 0 && b != bucket)
+            continue; /* the sums are those of the bucket above, and what they have left is less */
         for (int c = 0; c < CLASSES; c++) {
-            all_held += s->remainders[c].held[b];
             n += counts(job->class, c) ? s->remainders[c].n[b] : 0;
             held += counts(job->class, c) ? s->remainders[c].held[b] : 0;
         }
@@ -84,7 +85,7 @@ static bool peak_fits(const struct mr_sched *s, const struct job *job, int32_t o
         peak = at_end > peak ? at_end : peak;
     }
     int64_t used = (int64_t)(s->pool.n_blocks - mr_block_pool_available(&s->pool)) * s->config.block_tokens;
-    int64_t shared = used > all_held ? used - all_held : 0; /* blocks held in common, counted once */
+    int64_t shared = used > s->remainder_held ? used - s->remainder_held : 0; /* blocks held in common, counted once */
     return peak + shared <= limit;
 }
 
@@ -142,18 +143,14 @@ bool admission_try(struct mr_sched *s, int32_t j)
         idle += s->pool.references[mr_block_pool_find(&s->pool, job->in.prefix[b])] == 0;
     if (class->n_resident > 0 && fair_over_cap(s, job->class, job->in.tenant, own))
         return refuse(s, job, MR_WAIT_CAP);
-    if (part_on(s, MR_PART_QUANTILES) && !alone(s, job->class)) {
-        buckets_build(s);
-        if (!peak_fits(s, job, own * s->config.block_tokens))
-            return refuse(s, job, MR_WAIT_BLOCKS);
-    }
+    if (part_on(s, MR_PART_QUANTILES) && !alone(s, job->class) && !peak_fits(s, job, own * s->config.block_tokens))
+        return refuse(s, job, MR_WAIT_BLOCKS);
     if (!make_room(s, job, own + idle - mr_block_pool_available(&s->pool)))
         return refuse(s, job, s->n_slots == 0 ? MR_WAIT_SLOTS : MR_WAIT_BLOCKS);
     fair_admitted(s, j);
     note_admitted(s, j);
     jobs_admit(s, j);
     CHECK(jobs_grow(s, j, tokens));
-    admission_remainder(s, job, 1);
     if (job->admitted_ns == NEVER) {
         job->admitted_ns = s->now.start_ns;
         job->cached = job->computed;

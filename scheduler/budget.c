@@ -21,7 +21,7 @@ static void slack_of_class(const struct mr_sched *s, int c, struct slack *slack)
 {
     const struct class *class = &s->classes[c];
     for (int32_t i = 0; i < class->n_decodes; i++)
-        slack_note(slack, s->jobs[class->decodes[i]].due_ns, s->now.start_ns);
+        slack_note(slack, class->decode_due[i], s->now.start_ns);
     for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
         slack_note(slack, s->jobs[j].due_ns, s->now.start_ns);
 }

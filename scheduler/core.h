@@ -43,9 +43,8 @@ struct job {
     /* the first cache line: all that a step reads of every resident, and a pick of every visible job */
     _Alignas(64) int32_t known;
     int32_t computed;
-    int32_t take;              /* tokens in the step that is planned or in flight */
+    int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
     int8_t state, class, level;
-    bool in_flight;
     int64_t due_ns;            /* when the next token is due; NEVER: no promise */
     struct mr_block_table table;
     int32_t output;            /* tokens generated, all owners */
@@ -68,6 +67,8 @@ struct job {
     int32_t group, group_next, group_prev; /* waiting: its prefix group; -1 none */
     int32_t due_next, due_prev;/* no first token yet: its class's due list */
     bool cancelled, preempt_asked, infeasible, promoted, in_due;
+    int16_t bucket;            /* resident: among the remainders; -1 */
+    int32_t bucket_held;
     struct mr_sched_job in;
     uint64_t order;            /* submission; breaks ties of arrival */
     uint64_t admitted;         /* resident: number of the admission */
@@ -105,8 +106,13 @@ struct class {
     int32_t picks;
     int32_t blocked_head;      /* job that did not fit; -1 */
     int32_t n_waiting, n_resident;
-    int32_t *decodes;          /* [max_seqs] residents with one token to compute */
-    int32_t n_decodes;
+    /* residents with one token to compute, as the items they will be: a step reads these arrays from end to end, not the jobs */
+    struct mr_sched_item *decodes; /* [max_seqs] */
+    int32_t *decode_jobs;      /* [max_seqs] whose they are */
+    int64_t *decode_due;       /* [max_seqs] their due_ns */
+    uint8_t *decode_take;      /* [max_seqs] 1: in the step that is planned or in flight */
+    int32_t n_decodes, n_taken;
+    int64_t decode_context;    /* sum of start + 1 */
     int32_t cursor;            /* where decodes start when not all fit */
     int32_t prefill_head, prefill_tail; /* residents with more, in order of deadline */
     int32_t due_head, due_tail;/* no first token yet, waiting or resident, in order of deadline */
@@ -119,7 +125,6 @@ struct step {
     struct cost_load load;
     int32_t n_items;
     bool forced;
-    bool buckets_ready;        /* admission.c's picture of the residents */
     struct cost_load latency;  /* of the realtime and standard decodes */
     bool violating;            /* a realtime job was found late or infeasible */
 };
@@ -151,6 +156,8 @@ struct mr_sched {
     struct {
         int64_t n[LENGTH_BUCKETS], held[LENGTH_BUCKETS];
     } remainders[CLASSES];
+    int32_t remainder_jobs[LENGTH_BUCKETS]; /* of all classes */
+    int64_t remainder_held;    /* the same, tokens */
     /* plan.c */
     struct step now;
     uint64_t step, order, admissions;
@@ -180,6 +187,15 @@ static inline bool job_before(const struct job *a, const struct job *b)
     return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;
 }
 static inline int32_t job_left(const struct job *job) { return job->known - job->computed; }
+static inline bool job_decodes(const struct job *job) { return job->place >= 0; }
+static inline int32_t job_take(const struct mr_sched *s, const struct job *job)
+{
+    return job_decodes(job) ? s->classes[job->class].decode_take[job->place] : job->take;
+}
+static inline bool job_in_flight(const struct mr_sched *s, const struct job *job)
+{
+    return s->planned && job->state == JOB_RESIDENT && job_take(s, job) > 0;
+}
 /* Prompt tokens that are still to be charged, counted as uncached. */
 static inline int32_t job_prompt(const struct job *job) { return job->in.known_tokens; }
 
@@ -193,6 +209,7 @@ void jobs_admit(struct mr_sched *s, int32_t j);                      /* waiting 
 void jobs_preempt(struct mr_sched *s, int32_t j);                    /* resident -> waiting, at the head of its flow */
 void jobs_reclass(struct mr_sched *s, int32_t j, int class);
 void jobs_progress(struct mr_sched *s, int32_t j);                   /* resident: prefill or decode list, after a commit */
+void jobs_untake(struct mr_sched *s, struct job *job);                /* its part of the step is done */
 void jobs_due_remove(struct mr_sched *s, int32_t j);
 bool jobs_grow(struct mr_sched *s, int32_t j, int32_t tokens);       /* blocks for so many tokens; false: not enough */
 void jobs_check(const struct mr_sched *s);
@@ -218,7 +235,8 @@ int64_t feasibility_due(const struct mr_sched *s, const struct job *job);
 
 /* admission.c */
 bool admission_try(struct mr_sched *s, int32_t j);                   /* false: class->stop says why */
-void admission_remainder(struct mr_sched *s, struct job *job, int sign);
+void admission_count(struct mr_sched *s, struct job *job);            /* a resident: its place among the remainders, read anew */
+void admission_forget(struct mr_sched *s, struct job *job);           /* leaves them */
 int32_t admission_predict(const struct mr_sched *s, const struct job *job);
 void match_refresh(const struct mr_sched *s, struct job *job);
 

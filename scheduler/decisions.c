@@ -64,7 +64,8 @@ void decisions_sum(const struct decisions *decisions, int class, uint32_t tenant
 
 const char *mr_sched_wait_name(enum mr_sched_wait wait)
 {
-    static const char *const names[] = {"turn", "budget", "blocks", "slots", "reserved", "cap", "rate", "concurrency", "forgotten"};
+    static const char *const names[] = {"turn", "budget", "blocks", "slots", "reserved", "cap",
+                                        "rate", "concurrency", "share", "group", "forgotten"};
     _Static_assert(sizeof names / sizeof *names == MR_WAIT_COUNT, "one name a wait");
     return names[wait];
 }

@@ -144,8 +144,14 @@ static void resident_list(struct mr_sched *s, int32_t j)
     struct job *job = &s->jobs[j];
     struct class *class = &s->classes[job->class];
     if (job_left(job) == 1) {
-        job->place = class->n_decodes;
-        class->decodes[class->n_decodes++] = j;
+        int32_t at = job->place = class->n_decodes++;
+        class->decodes[at] = (struct mr_sched_item){.id = job->in.id, .start = job->computed, .n = 1, .samples = true,
+                                                    .blocks = job->table.blocks, .n_blocks = job->table.n_blocks};
+        class->decode_jobs[at] = j;
+        class->decode_due[at] = job->due_ns;
+        class->decode_take[at] = job->take > 0;
+        class->n_taken += job->take > 0;
+        class->decode_context += job->computed + 1;
         return;
     }
     job->place = -1;
@@ -164,9 +170,16 @@ static void resident_unlist(struct mr_sched *s, int32_t j)
     struct job *job = &s->jobs[j];
     struct class *class = &s->classes[job->class];
     if (job->place >= 0) {
-        int32_t last = class->decodes[--class->n_decodes];
-        class->decodes[job->place] = last;
-        s->jobs[last].place = job->place;
+        int32_t at = job->place, last = --class->n_decodes;
+        job->take = class->decode_take[at];
+        class->n_taken -= job->take;
+        class->decode_context -= class->decodes[at].start + 1;
+        class->decodes[at] = class->decodes[last];
+        class->decode_jobs[at] = class->decode_jobs[last];
+        class->decode_due[at] = class->decode_due[last];
+        class->decode_take[at] = class->decode_take[last];
+        s->jobs[class->decode_jobs[at]].place = at;
+        job->place = -1;
         return;
     }
     *(job->prev >= 0 ? &s->jobs[job->prev].next : &class->prefill_head) = job->next;
@@ -175,10 +188,27 @@ static void resident_unlist(struct mr_sched *s, int32_t j)
 
 void jobs_progress(struct mr_sched *s, int32_t j)
 {
-    if (s->jobs[j].place >= 0 && job_left(&s->jobs[j]) == 1)
-        return; /* a decode that goes on decoding, the common case */
-    resident_unlist(s, j);
-    resident_list(s, j);
+    struct job *job = &s->jobs[j];
+    struct class *class = &s->classes[job->class];
+    if (job_decodes(job) && job_left(job) == 1) { /* a decode that goes on decoding, the common case */
+        class->decode_context += job->computed - class->decodes[job->place].start;
+        class->decodes[job->place].start = job->computed;
+        class->decode_due[job->place] = job->due_ns;
+    } else {
+        resident_unlist(s, j);
+        resident_list(s, j);
+    }
+    admission_count(s, job);
+}
+
+void jobs_untake(struct mr_sched *s, struct job *job)
+{
+    struct class *class = &s->classes[job->class];
+    if (job_decodes(job)) {
+        class->n_taken -= class->decode_take[job->place];
+        class->decode_take[job->place] = 0;
+    }
+    job->take = 0;
 }
 
 bool jobs_grow(struct mr_sched *s, int32_t j, int32_t tokens)
@@ -188,6 +218,9 @@ bool jobs_grow(struct mr_sched *s, int32_t j, int32_t tokens)
     if (!mr_block_table_reserve(&job->table, &s->pool, tokens, s->config.block_tokens))
         return false;
     job_flow(s, job)->held_blocks += job->table.n_blocks - before;
+    if (job_decodes(job))
+        s->classes[job->class].decodes[job->place].n_blocks = job->table.n_blocks;
+    admission_count(s, job);
     return true;
 }
 
@@ -217,6 +250,7 @@ static void resident_leave(struct mr_sched *s, int32_t j)
 {
     struct job *job = &s->jobs[j];
     resident_unlist(s, j);
+    admission_forget(s, job);
     job_flow(s, job)->held_blocks -= job->table.n_blocks - job->shared;
     if (MUTANT(MUTANT_LEAK_BLOCK) && job->table.n_blocks > 1)
         job->table.n_blocks--;
@@ -255,12 +289,14 @@ void jobs_reclass(struct mr_sched *s, int32_t j, int class)
         return;
     }
     resident_unlist(s, j);
+    admission_forget(s, job);
     fair_pending(s, job, 0);
     job_flow(s, job)->held_blocks -= job->table.n_blocks - job->shared;
     flow_count(s, job, 0, -1);
     job->class = (int8_t)class;
     job_flow(s, job)->held_blocks += job->table.n_blocks - job->shared;
     resident_list(s, j);
+    admission_count(s, job);
     flow_count(s, job, 0, 1);
     fair_pending(s, job, pending);
 }
@@ -273,7 +309,7 @@ int32_t jobs_add(struct mr_sched *s, const struct mr_sched_job *in)
     struct job *job = &s->jobs[j];
     s->free_jobs = job->next;
     *job = (struct job){.in = *in, .known = in->known_tokens, .order = s->order++, .admitted_ns = NEVER, .due_ns = NEVER, .place = -1,
-                        .level = (int8_t)in->priority, .charged_position = in->charged_prompt + in->charged_output,
+                        .bucket = -1, .level = (int8_t)in->priority, .charged_position = in->charged_prompt + in->charged_output,
                         .output = in->charged_output};
     job->class = (int8_t)(part_on(s, MR_PART_TIERS) ? in->tier : MR_TIER_STANDARD);
     s->index[index_slot(s, in->id)] = j + 1;
@@ -337,7 +373,10 @@ bool jobs_open(struct mr_sched *s)
         struct class *class = &s->classes[i];
         class->prefill_head = class->prefill_tail = class->due_head = class->due_tail = class->blocked_head = -1;
         class->decodes = calloc(seqs, sizeof *class->decodes);
-        if (!class->decodes || !heap_open(&class->flows, c->max_tenants))
+        class->decode_jobs = calloc(seqs, sizeof *class->decode_jobs);
+        class->decode_due = calloc(seqs, sizeof *class->decode_due);
+        class->decode_take = calloc(seqs, sizeof *class->decode_take);
+        if (!class->decodes || !class->decode_jobs || !class->decode_due || !class->decode_take || !heap_open(&class->flows, c->max_tenants))
             return false;
     }
     return true;
@@ -353,6 +392,9 @@ void jobs_close(struct mr_sched *s)
     heap_close(&s->timers);
     for (int i = 0; i < CLASSES; i++) {
         free(s->classes[i].decodes);
+        free(s->classes[i].decode_jobs);
+        free(s->classes[i].decode_due);
+        free(s->classes[i].decode_take);
         heap_close(&s->classes[i].flows);
     }
 }
@@ -371,12 +413,19 @@ static void check_class(const struct mr_sched *s, int c, int32_t *live, int64_t 
 {
     const struct class *class = &s->classes[c];
     int32_t resident = 0, waiting = 0, prev = -1;
+    int64_t context = 0;
+    int32_t taken = 0;
     for (int32_t i = 0; i < class->n_decodes; i++, resident++) {
-        const struct job *job = &s->jobs[class->decodes[i]];
+        const struct job *job = &s->jobs[class->decode_jobs[i]];
+        const struct mr_sched_item *item = &class->decodes[i];
         check_resident(s, job, c);
-        CHECK(job->place == i && job_left(job) == 1);
+        CHECK(job->place == i && job_left(job) == 1 && class->decode_due[i] == job->due_ns);
+        CHECK(item->id == job->in.id && item->start == job->computed && item->n_blocks == job->table.n_blocks);
+        context += job->computed + 1;
+        taken += class->decode_take[i];
         *references += job->table.n_blocks;
     }
+    CHECK(context == class->decode_context && taken == class->n_taken);
     for (int32_t j = class->prefill_head; j >= 0; prev = j, j = s->jobs[j].next, resident++) {
         check_resident(s, &s->jobs[j], c);
         CHECK(s->jobs[j].place < 0 && s->jobs[j].prev == prev && (prev < 0 || !prefill_before(&s->jobs[j], &s->jobs[prev])));
@@ -393,7 +442,7 @@ static void check_class(const struct mr_sched *s, int c, int32_t *live, int64_t 
         for (int level = 0; level < LEVELS; level++)
             for (int32_t j = flow->head[level], before = -1; j >= 0; before = j, j = s->jobs[j].next, n++) {
                 const struct job *job = &s->jobs[j];
-                CHECK(job->state == JOB_WAITING && job->class == c && job->level == level && job->prev == before && !job->in_flight);
+                CHECK(job->state == JOB_WAITING && job->class == c && job->level == level && job->prev == before);
                 CHECK(job_flow(s, job) == flow && jobs_find(s, job->in.id) == j && (before < 0 || !job_before(job, &s->jobs[before])));
             }
         CHECK(n == flow->n_waiting);

@@ -1,4 +1,4 @@
-/* One step (scheduling.md 3.4). The load of the step is kept as sums while jobs take their part of it (job->take), so that a
+/* One step (scheduling.md 3.4). The load of the step is kept as sums while jobs take their part of it (job_take), so that a
  * sequence that is preempted meanwhile takes nothing after all; the items are written out at the end.
  *
  * 1. Before anything is taken, every resident decode holds its next block: a step never runs out.
@@ -11,22 +11,31 @@
 
 #include "base/check.h"
 
+#include <string.h>
+
 static const int8_t LAST_FIRST[CLASSES] = {MR_TIER_REALTIME, MR_TIER_STANDARD, MR_SCHED_RELEGATED, MR_TIER_BULK};
 
 /* ---- the load ---- */
 
 static struct cost_load load_of(const struct job *job)
 {
-    return job_left(job) == 1 ? cost_load_decode(job->computed) : cost_load_chunk(job->computed, job->take);
+    return job_decodes(job) ? cost_load_decode(job->computed) : cost_load_chunk(job->computed, job->take);
 }
 
 void step_take(struct mr_sched *s, struct job *job, int32_t n)
 {
-    if (job->take) {
+    struct class *class = &s->classes[job->class];
+    int32_t had = job_take(s, job);
+    if (had) {
         s->now.load = cost_load_less(s->now.load, load_of(job));
         s->now.n_items--;
     }
-    job->take = n;
+    if (job_decodes(job)) {
+        class->decode_take[job->place] = (uint8_t)n;
+        class->n_taken += n - had;
+    } else {
+        job->take = n;
+    }
     if (n) {
         s->now.load = cost_load_sum(s->now.load, load_of(job));
         s->now.n_items++;
@@ -62,23 +71,13 @@ static void timers_run(struct mr_sched *s, int64_t start_ns)
 
 /* ---- decodes ---- */
 
-enum { AHEAD = 8 }; /* jobs fetched before they are read: their order in memory is nobody's */
-
-static void fetch_ahead(const struct mr_sched *s, const struct class *class, int32_t i)
-{
-    if (i + AHEAD < class->n_decodes)
-        __builtin_prefetch(&s->jobs[class->decodes[i + AHEAD]]);
-}
-
 /* The next block of every decode of the class. A preemption moves the list about: then it is gone through again. */
 static void grow_class(struct mr_sched *s, int c)
 {
     struct class *class = &s->classes[c];
     for (int32_t i = 0; i < class->n_decodes; i++) {
-        int32_t j = class->decodes[i];
-        struct job *job = &s->jobs[j];
-        fetch_ahead(s, class, i);
-        if (job->known <= job->table.n_blocks * s->config.block_tokens || jobs_grow(s, j, job->known))
+        int32_t j = class->decode_jobs[i], known = class->decodes[i].start + 1;
+        if (known <= class->decodes[i].n_blocks * s->config.block_tokens || jobs_grow(s, j, known))
             continue;
         struct need need = {.class = c, .blocks = 1, .self = j};
         bool room = preemption_make_room(s, &need);
@@ -87,7 +86,7 @@ static void grow_class(struct mr_sched *s, int c)
         if (!room)
             preemption_give_up(s, j);
         else
-            CHECK(jobs_grow(s, j, job->known));
+            CHECK(jobs_grow(s, j, known));
         i = -1;
     }
 }
@@ -96,8 +95,21 @@ static void grow_class(struct mr_sched *s, int c)
 static void latency_sum(struct mr_sched *s)
 {
     for (int c = MR_TIER_REALTIME; c <= MR_TIER_STANDARD; c++)
-        for (int32_t i = 0; i < s->classes[c].n_decodes; i++)
-            s->now.latency = cost_load_sum(s->now.latency, cost_load_decode(s->jobs[s->classes[c].decodes[i]].computed));
+        s->now.latency = cost_load_sum(s->now.latency, (struct cost_load){s->classes[c].n_decodes, s->classes[c].decode_context, 0});
+}
+
+/* All of them at once, when none is taken yet and all fit: the common case. */
+static bool decode_whole_class(struct mr_sched *s, struct class *class)
+{
+    struct cost_load load = cost_load_sum(s->now.load, (struct cost_load){class->n_decodes, class->decode_context, 0});
+    if (class->n_taken || class->n_decodes > tokens_left(s) || cost_step_ps(&s->config.cost, load) > s->now.budget_ps)
+        return false;
+    memset(class->decode_take, 1, (size_t)class->n_decodes);
+    class->n_taken = class->n_decodes;
+    s->now.load = load;
+    s->now.n_items += class->n_decodes;
+    class->cursor = 0;
+    return true;
 }
 
 /* All that fit; where not all do, the next step goes on behind the last one served. */
@@ -105,17 +117,21 @@ static void decode_class(struct mr_sched *s, int c)
 {
     struct class *class = &s->classes[c];
     int32_t n = class->n_decodes, from = class->cursor < n ? class->cursor : 0;
+    if (decode_whole_class(s, class))
+        return;
     for (int32_t i = 0; i < n; i++) {
         int32_t at = from + i < n ? from + i : from + i - n;
-        struct job *job = &s->jobs[class->decodes[at]];
-        if (job->take)
+        if (class->decode_take[at])
             continue;
-        struct cost_load load = cost_load_sum(s->now.load, cost_load_decode(job->computed));
+        struct cost_load load = cost_load_sum(s->now.load, cost_load_decode(class->decodes[at].start));
         if (tokens_left(s) < 1 || cost_step_ps(&s->config.cost, load) > s->now.budget_ps) {
             class->cursor = at;
             return;
         }
-        step_take(s, job, 1);
+        class->decode_take[at] = 1;
+        class->n_taken++;
+        s->now.load = load;
+        s->now.n_items++;
     }
     class->cursor = 0;
 }
@@ -220,12 +236,26 @@ static void plan_classes(struct mr_sched *s)
 
 /* ---- the plan ---- */
 
-static void emit(struct mr_sched *s, int32_t j)
+static void emit_decodes(struct mr_sched *s, const struct class *class)
 {
-    struct job *job = &s->jobs[j];
+    if (class->n_taken == class->n_decodes) {
+        memcpy(s->items + s->n_items, class->decodes, (size_t)class->n_taken * sizeof *s->items);
+        memcpy(s->item_jobs + s->n_items, class->decode_jobs, (size_t)class->n_taken * sizeof *s->item_jobs);
+        s->n_items += class->n_taken;
+        return;
+    }
+    for (int32_t i = 0; i < class->n_decodes && class->n_taken; i++)
+        if (class->decode_take[i]) {
+            s->item_jobs[s->n_items] = class->decode_jobs[i];
+            s->items[s->n_items++] = class->decodes[i];
+        }
+}
+
+static void emit_prefill(struct mr_sched *s, int32_t j)
+{
+    const struct job *job = &s->jobs[j];
     if (!job->take)
         return;
-    job->in_flight = true;
     s->item_jobs[s->n_items] = j;
     s->items[s->n_items++] = (struct mr_sched_item){.id = job->in.id, .start = job->computed, .n = job->take,
                                                     .samples = job->computed + job->take == job->known, .blocks = job->table.blocks,
@@ -234,17 +264,11 @@ static void emit(struct mr_sched *s, int32_t j)
 
 static void emit_all(struct mr_sched *s)
 {
-    for (int i = 0; i < CLASSES; i++) {
-        const struct class *class = &s->classes[LAST_FIRST[i]];
-        for (int32_t d = 0; d < class->n_decodes; d++) {
-            if (d + AHEAD < class->n_decodes)
-                __builtin_prefetch(&s->jobs[class->decodes[d + AHEAD]].in);
-            emit(s, class->decodes[d]);
-        }
-    }
+    for (int i = 0; i < CLASSES; i++)
+        emit_decodes(s, &s->classes[LAST_FIRST[i]]);
     for (int i = 0; i < CLASSES; i++)
         for (int32_t j = s->classes[LAST_FIRST[i]].prefill_head; j >= 0; j = s->jobs[j].next)
-            emit(s, j);
+            emit_prefill(s, j);
     CHECK(s->n_items == s->now.n_items);
 }
 

@@ -34,7 +34,7 @@ static bool excluded(const struct job *job, int excused)
 
 static bool may_yield(const struct mr_sched *s, const struct job *job, const struct need *need, int excused)
 {
-    if (job->in_flight || excluded(job, excused))
+    if (excluded(job, excused))
         return false;
     if (need->cap)
         return job->class == need->class && fair_over_cap(s, job->class, job->in.tenant, 0);
@@ -91,7 +91,7 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused)
     int32_t n = 0;
     for (int c = 0; c < CLASSES; c++) {
         const struct class *class = &s->classes[c];
-        int32_t i = 0, j = class->n_decodes ? class->decodes[0] : class->prefill_head;
+        int32_t i = 0, j = class->n_decodes ? class->decode_jobs[0] : class->prefill_head;
         while (j >= 0) {
             struct job *job = &s->jobs[j];
             if (j != need->self && may_yield(s, job, need, excused)) {
@@ -99,7 +99,7 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused)
                 s->scratch[n++] = j;
             }
             if (i < class->n_decodes)
-                j = ++i < class->n_decodes ? class->decodes[i] : class->prefill_head;
+                j = ++i < class->n_decodes ? class->decode_jobs[i] : class->prefill_head;
             else
                 j = job->next;
         }
@@ -112,7 +112,6 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused)
 static void preempt(struct mr_sched *s, int32_t j, const struct need *need, int32_t freed)
 {
     struct job *job = &s->jobs[j];
-    admission_remainder(s, job, -1);
     step_take(s, job, 0);
     job->preemptions++;
     s->preempted[s->n_preempted] = job->in.id;

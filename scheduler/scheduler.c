@@ -206,7 +206,7 @@ bool mr_sched_cancel(struct mr_sched *s, uint64_t id)
     s->jobs[j].cancelled = true;
     s->jobs[j].in.prefix = NULL; /* no longer lent to us, though its step may still run */
     s->jobs[j].in.n_prefix = 0;
-    if (!s->jobs[j].in_flight)
+    if (!job_in_flight(s, &s->jobs[j]))
         job_over(s, j);
     return true;
 }
@@ -216,7 +216,7 @@ bool mr_sched_preempt(struct mr_sched *s, uint64_t id)
     int32_t j = jobs_find(s, id);
     if (j < 0 || s->jobs[j].state != JOB_RESIDENT || s->jobs[j].cancelled)
         return false;
-    if (s->jobs[j].in_flight)
+    if (job_in_flight(s, &s->jobs[j]))
         s->jobs[j].preempt_asked = true;
     else
         jobs_preempt(s, j);
@@ -228,13 +228,13 @@ bool mr_sched_preempt(struct mr_sched *s, uint64_t id)
 static int64_t service_of(int64_t tokens, int32_t permille) { return tokens * permille * MR_SCHED_SERVICE_UNIT / 1000; }
 
 /* What the step did for the job, in service units: unique uncached prompt + hits + outputs. */
-static int64_t commit_charge(struct mr_sched *s, struct job *job, int32_t new_tokens)
+static int64_t commit_charge(struct mr_sched *s, struct job *job, int32_t n, int32_t new_tokens)
 {
     const struct mr_sched_config *config = &s->config;
     int32_t end = job->computed < job_prompt(job) ? job->computed : job_prompt(job), from = job->charged_position;
     int64_t service = service_of(new_tokens, config->output_permille);
     if (MUTANT(MUTANT_CHARGE_RECOMPUTED) && job->computed <= job->high)
-        service += service_of(job->take, config->input_permille);
+        service += service_of(n, config->input_permille);
     if (end > from) {
         int32_t hits_end = job->hit_position < end ? job->hit_position : end, hits = hits_end > from ? hits_end - from : 0;
         service += service_of(end - from - hits, config->input_permille);
@@ -278,15 +278,14 @@ static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_res
     int32_t j = s->item_jobs[i], n = s->items[i].n;
     struct job *job = &s->jobs[j];
     CHECK(result->new_tokens >= 0 && (s->items[i].samples || result->new_tokens == 0));
-    job->in_flight = false;
     int32_t again = job->high - job->computed;
     s->stats.recomputed_tokens += again < 0 ? 0 : again < n ? again : n;
     s->stats.computed_tokens += n;
     job->computed += n;
-    int64_t charged = commit_charge(s, job, result->new_tokens);
+    int64_t charged = commit_charge(s, job, n, result->new_tokens);
     service[job->class] += charged;
     job->high = job->high > job->computed ? job->high : job->computed;
-    job->take = 0;
+    jobs_untake(s, job);
     commit_names(s, job);
     job->known += result->new_tokens;
     CHECK(job->known <= job->in.max_tokens);

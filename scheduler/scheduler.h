@@ -56,6 +56,7 @@ enum mr_sched_part {
     MR_PART_LIFT = 1 << 9,
     MR_PART_GUARD = 1 << 10,     /* every 16th pick by age */
     MR_PART_WINDOW = 1 << 11,    /* off: Q = 0 */
+    MR_PART_BLEND = 1 << 12,     /* off: bulk takes the smaller remainder, whatever the step is bound by */
 };
 
 struct mr_sched_config {
@@ -75,6 +76,8 @@ struct mr_sched_config {
     int32_t window_tokens;          /* Q: 8192 */
     int32_t input_permille, cached_permille, output_permille; /* service of a token: 1000, 100, 2000 */
     uint32_t off;                   /* mr_sched_part bits: none */
+    int32_t pace_permille;          /* realtime tokens are due after this part of their TPOT: 1000. Less makes steps shorter: a
+                                       realtime job that arrives waits less, bulk gets less. 1 .. 1000 */
 };
 
 /* A tenant's contract. Zeros: weight 1 and no limits. All limits shape, none drops, but queued_tokens refuses. */
@@ -84,6 +87,7 @@ struct mr_sched_tenant {
     int64_t burst_tokens;           /* bucket; 0: one second of rate */
     int32_t concurrency;            /* resident jobs; 0: no limit */
     int64_t queued_tokens;          /* prompt + max output of its waiting jobs; 0: no limit */
+    bool scavenge;                  /* over its rate its jobs run with the relegated ones instead of waiting */
 };
 
 /* What submit needs of a job. Copied, but prefix. */
@@ -170,6 +174,15 @@ bool mr_sched_preempt(struct mr_sched *sched, uint64_t id);
 int64_t mr_sched_delta_take(struct mr_sched *sched, int class, uint32_t tenant);
 /* The sum of the other workers' charges. A lower total than the last is ignored: counters never fall. */
 void mr_sched_external_set(struct mr_sched *sched, int class, uint32_t tenant, int64_t total);
+/* The same with a store that holds one sum of all workers, this one's deltas among it. In one pipeline: raise the store to what
+ * this returned last (max), add mr_sched_delta_take, read the total, hand it to mr_sched_total_set. It returns what the store
+ * should hold: more than it was told, when the store was flushed or restored. The store refused or is away: give the delta
+ * back, and it is taken again later; if it is not known whether it was added, it may count twice, never less. */
+void mr_sched_delta_return(struct mr_sched *sched, int class, uint32_t tenant, int64_t delta);
+int64_t mr_sched_total_set(struct mr_sched *sched, int class, uint32_t tenant, int64_t total);
+/* Who returns is lifted to the class's virtual time; with many workers to the highest of theirs. Tells what another worker (or
+ * the store, which keeps the highest) has, takes it over if it is higher, and returns the higher: weighted service in 1/1024 token. */
+int64_t mr_sched_virtual_time_exchange(struct mr_sched *sched, int class, int64_t others);
 
 /* ---- what an operator sees ---- */
 
@@ -181,6 +194,8 @@ enum mr_sched_wait {
     MR_WAIT_RESERVED,   /* a larger job that was overtaken often enough holds the pool */
     MR_WAIT_CAP,        /* its tenant holds more of the pool than its share */
     MR_WAIT_RATE, MR_WAIT_CONCURRENCY, /* its tenant's contract */
+    MR_WAIT_SHARE,      /* its tenant has had more than the others: they go first */
+    MR_WAIT_GROUP,      /* another computes the beginning that it shares */
     MR_WAIT_FORGOTTEN,  /* before what the log still holds */
     MR_WAIT_COUNT
 };
@@ -193,6 +208,10 @@ struct mr_sched_stats {
     int64_t relegations;
     int64_t recomputed_tokens, computed_tokens, cached_tokens;
     int64_t last_budget_ns;
+    int64_t steps, forced_steps;
+    int64_t queued_service[MR_TIER_COUNT];  /* predicted, of the waiting jobs, 1/1024 token */
+    int64_t rate_service[MR_TIER_COUNT];    /* measured, a second */
+    int64_t owed_service[MR_TIER_COUNT];    /* of its floor; below 0: it had more */
     int8_t stop[MR_SCHED_CLASSES]; /* enum mr_sched_wait: why the last plan admitted nobody more of the class */
 };
 void mr_sched_stats(const struct mr_sched *sched, struct mr_sched_stats *out);
@@ -204,6 +223,10 @@ struct mr_sched_tenant_stats {
     int32_t waiting, resident, held_blocks;
     bool over_limit;             /* shaped by its contract now */
     bool over_cap;               /* holds more of the pool than its share allows while others wait */
+    int64_t lead;                /* counter less the least of the class's waiting tenants: B1 bounds it by */
+    int64_t bound;               /* Q + U, U of what is resident now: lead / bound is the drift over its bound */
+    int64_t finished, on_time;   /* jobs of its tier; on time: first token and mean time per token within the SLO, or the deadline */
+    int64_t preemptions, relegations;
 };
 void mr_sched_tenant_stats(const struct mr_sched *sched, int class, uint32_t tenant, struct mr_sched_tenant_stats *out);
 
@@ -219,6 +242,23 @@ const char *mr_sched_wait_name(enum mr_sched_wait wait);
 /* Why a job waited: time by cause, from the decision log (the last 4096 changes); from arrival to now, for a waiting or resident job (until its
  * admission). false: no such job. */
 bool mr_sched_why(const struct mr_sched *sched, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT]);
+/* The same in order of time: the last `most` spans, oldest first; neighbours differ. Returns how many; -1: no such job. */
+struct mr_sched_span {
+    int64_t from_ns, to_ns;
+    enum mr_sched_wait wait;
+};
+int32_t mr_sched_why_spans(const struct mr_sched *sched, uint64_t id, int64_t now_ns, struct mr_sched_span *spans, int32_t most);
+/* What stands before a waiting job now. false: no such job, or it runs. */
+struct mr_sched_standing {
+    enum mr_sched_wait wait;     /* the job's own reason, else its class's */
+    int32_t before;              /* waiting jobs of its tenant and class that go first by priority and arrival */
+    int32_t tenants_before;      /* tenants of its class with less weighted service */
+};
+bool mr_sched_standing(const struct mr_sched *sched, uint64_t id, struct mr_sched_standing *out);
+
+/* For a job refused with MR_ERR_BUSY: when about half of what the tenant has waiting in the tier will have begun, at its share of the
+ * measured rate; within [1 s, 1 h]. */
+int64_t mr_sched_retry_after_ns(const struct mr_sched *sched, int tier, uint32_t tenant);
 
 /* Back-pressure: predicted service of the tier's waiting jobs passed 10 s of its measured rate; over at half of it, not
  * before 250 ms. Realtime is never paused by this. */
