@@ -95,6 +95,8 @@ static const struct mr_option table[] = {
     STRING("worker.id", worker.id, "", complain_worker, "Name of this worker in records and metrics. Empty: host name and process id."),
     TIME("worker.grace", worker.grace_ms, "30s", 0, DAY_MS, "How long a drain may go on with running jobs before it leaves them to others."),
     TIME("worker.heartbeat", worker.heartbeat_ms, "2s", 100, 3600000, "How often the worker writes its load to Redis."),
+    TIME("worker.hung", worker.hung_ms, "60s", 1000, DAY_MS,
+         "A worker with a thread that has been stuck for so long leaves the group and ends; after a third of it /healthz says no."),
     BOOL("worker.lenient", worker.lenient, "false", "Ignore unknown fields of a job instead of refusing the job."),
     STRING("engine.device", engine.device, "auto", NULL,
            "cpu, cuda, or auto: a CUDA card that the kernels are built for, else the CPU."),

@@ -54,7 +54,7 @@ struct mr_options {
     } http;
     struct {
         const char *id;                     /* "": host name and process id */
-        int64_t grace_ms, heartbeat_ms;
+        int64_t grace_ms, heartbeat_ms, hung_ms;
         bool lenient;                       /* unknown fields of a job are ignored instead of refused */
     } worker;
     struct {

@@ -248,17 +248,27 @@ static enum mr_status poll_log(struct mr_worker *worker, int64_t timeout_ns, str
     return MR_OK;
 }
 
+/* A thread hangs: the group's other members get what is here. Nothing is appended: a YIELD would clear the job that it hangs in. */
+static enum mr_status leave_hung(struct mr_worker *worker, struct mr_err *err)
+{
+    const struct mr_log_action leave = {.kind = MR_LOG_LEAVE};
+    struct mr_log_event event;
+    int64_t end_ns = mr_clock_ns(&worker->clock) + MR_WORKER_LEAVE_NS;
+    worker->log.act(worker->log.self, &leave);
+    while (mr_clock_ns(&worker->clock) < end_ns)
+        worker->log.poll(worker->log.self, MR_OWNER_TICK_NS, &event);
+    return mr_err_set(err, MR_ERR_TIMEOUT, "%s has been stuck for %lld s", mr_watched_name(mr_watchdog_hung(&worker->watchdog)),
+                      (long long)(worker->options->worker.hung_ms / 1000));
+}
+
 enum mr_status mr_worker_loop(struct mr_worker *worker, struct mr_err *err)
 {
     enum mr_status status = MR_OK;
     while (!worker->exit && status == MR_OK) {
         int64_t now_ns = mr_clock_ns(&worker->clock);
-        atomic_store(&worker->log_beat_ns, now_ns);
-        if (now_ns - atomic_load(&worker->engine_beat_ns) > MR_WORKER_HUNG_NS) {
-            struct mr_log_action leave = {.kind = MR_LOG_LEAVE};
-            worker->log.act(worker->log.self, &leave);
-            return mr_err_set(err, MR_ERR_TIMEOUT, "the engine has made no step for %lld s", (long long)(MR_WORKER_HUNG_NS / MR_NS_PER_S));
-        }
+        mr_watchdog_beat(&worker->watchdog, MR_WATCHED_LOG);
+        if (mr_watchdog_hung(&worker->watchdog) != MR_WATCHED_NONE)
+            return leave_hung(worker, err);
         take_signals(worker);
         outbox_flush(worker);
         take_notes(worker);
@@ -288,7 +298,6 @@ void mr_worker_signal(struct mr_worker *worker)
 static int http_answer(void *self, const char *path, struct mr_buf *body, const char **type)
 {
     struct mr_worker *worker = self;
-    int64_t now_ns = mr_clock_ns(&worker->clock);
     *type = "text/plain; charset=utf-8";
     if (strcmp(path, "/metrics") == 0) {
         *type = "text/plain; version=0.0.4; charset=utf-8";
@@ -296,10 +305,9 @@ static int http_answer(void *self, const char *path, struct mr_buf *body, const 
         return body->failed ? 503 : 200;
     }
     if (strcmp(path, "/healthz") == 0) {
-        bool engine = now_ns - atomic_load(&worker->engine_beat_ns) < MR_WORKER_STALL_NS;
-        bool log = now_ns - atomic_load(&worker->log_beat_ns) < MR_WORKER_STALL_NS;
-        mr_buf_addf(body, "%s\n", engine && log ? "ok" : engine ? "the log thread is stuck" : "the engine is stuck");
-        return engine && log ? 200 : 503;
+        enum mr_watched stuck = mr_watchdog_stalled(&worker->watchdog);
+        mr_buf_addf(body, "%s%s\n", stuck == MR_WATCHED_NONE ? "ok" : mr_watched_name(stuck), stuck == MR_WATCHED_NONE ? "" : " is stuck");
+        return stuck == MR_WATCHED_NONE ? 200 : 503;
     }
     if (strcmp(path, "/readyz") == 0) {
         bool ready = atomic_load(&worker->ready);
@@ -390,12 +398,11 @@ static enum mr_status open_outside(struct mr_worker *worker, struct mr_err *err)
 
 static enum mr_status start_threads(struct mr_worker *worker, struct mr_err *err)
 {
-    int64_t now_ns = mr_clock_ns(&worker->clock);
-    atomic_store(&worker->engine_beat_ns, now_ns);
-    atomic_store(&worker->log_beat_ns, now_ns);
     worker->admit_runs = pthread_create(&worker->admit_thread, NULL, worker_admit_main, worker) == 0;
     worker->engine_runs = pthread_create(&worker->engine_thread, NULL, worker_engine_main, worker) == 0;
-    return worker->admit_runs && worker->engine_runs ? MR_OK : mr_err_set(err, MR_ERR_LIMIT, "no thread can be started");
+    if (!worker->admit_runs || !worker->engine_runs)
+        return mr_err_set(err, MR_ERR_LIMIT, "no thread can be started");
+    return mr_watchdog_start(&worker->watchdog, err);
 }
 
 enum mr_status mr_worker_open(const struct mr_options *options, const struct mr_outside *outside, const char *version, struct mr_worker **out,
@@ -409,8 +416,12 @@ enum mr_status mr_worker_open(const struct mr_options *options, const struct mr_
     worker->clock = mr_clock_system();
     worker->outbox_end = &worker->outbox;
     worker->log_wake.fd = worker->admit_wake.fd = worker->engine_wake.fd = -1;
+    mr_watchdog_init(&worker->watchdog, options->worker.hung_ms * MR_NS_PER_MS, &worker->log_wake, mr_clock_ns(&worker->clock));
     mr_metrics_init(&worker->metrics);
-    enum mr_status status = mr_serving_open(options, &worker->serving, err);
+    enum mr_status status = MR_OK;
+    if (!mr_planted_parse(getenv(MR_PLANTED_VARIABLE), &worker->planted))
+        status = mr_err_set(err, MR_ERR_INVALID, "%s is not a list of abort:NAME, hang:NAME and step:MS", MR_PLANTED_VARIABLE);
+    status = status == MR_OK ? mr_serving_open(options, &worker->serving, err) : status;
     if (status == MR_OK) {
         name_worker(worker, version);
         status = open_owner(worker, err);
@@ -454,6 +465,7 @@ static void empty_rings(struct mr_worker *worker)
 
 void mr_worker_close(struct mr_worker *worker)
 {
+    mr_watchdog_stop(&worker->watchdog);
     atomic_store(&worker->stop, true);
     join(worker->admit_thread, worker->admit_runs, &worker->admit_wake);
     join(worker->engine_thread, worker->engine_runs, &worker->engine_wake);

@@ -12,8 +12,7 @@
 #include "worker/options.h"
 #include "worker/outside.h"
 
-#define MR_WORKER_STALL_NS (20 * MR_NS_PER_S) /* without a step or an idle poll for so long: /healthz says no */
-#define MR_WORKER_HUNG_NS (60 * MR_NS_PER_S)  /* and for so long: the worker leaves the group and its loop fails */
+#define MR_WORKER_LEAVE_NS (2 * MR_NS_PER_S) /* a worker with a hung thread polls so long for its leaving of the group */
 enum { MR_WORKER_NOTES_MAX = 8192, MR_WORKER_OUTBOX_MAX = 65536 };
 
 struct mr_worker; /* opaque */

@@ -3,7 +3,9 @@
 #define MR_WORKER_WORKER_STATE_H
 
 #include "worker/metrics.h"
+#include "worker/planted.h"
 #include "worker/serving.h"
+#include "worker/watchdog.h"
 #include "worker/worker.h"
 
 #include <pthread.h>
@@ -62,7 +64,8 @@ struct mr_worker {
     atomic_bool stop;
     atomic_int signals;
     atomic_bool ready;
-    _Atomic int64_t engine_beat_ns, log_beat_ns; /* monotonic, of the last round */
+    struct mr_watchdog watchdog;
+    struct mr_planted planted; /* tests only */
     struct mr_metrics metrics;
 
     /* log thread only */

@@ -26,8 +26,8 @@ static struct note *note_new(enum mr_owner_event_kind kind, uint64_t handle)
     return note;
 }
 
-/* Waits for room: whoever makes tokens faster than the log thread takes them slows down. */
-static void note_push(struct mr_worker *worker, struct note *note)
+/* Waits for room: whoever makes tokens faster than the log thread takes them slows down. Waiting is not hanging. */
+static void note_push(struct mr_worker *worker, struct note *note, enum mr_watched who)
 {
     const struct timespec pause = {.tv_nsec = 200000};
     while (!mr_ring_push(&worker->notes, &note)) {
@@ -37,6 +37,7 @@ static void note_push(struct mr_worker *worker, struct note *note)
             free(note);
             return;
         }
+        mr_watchdog_beat(&worker->watchdog, who);
         nanosleep(&pause, NULL);
     }
 }
@@ -58,7 +59,7 @@ static void admit(struct mr_worker *worker, const struct admit_request *request)
         note->refusal.reason = MR_REASON_NONE;
     note->event.job = job;
     note->event.refusal = &note->refusal;
-    note_push(worker, note);
+    note_push(worker, note, MR_WATCHED_ADMISSION);
 }
 
 void *worker_admit_main(void *self)
@@ -66,7 +67,9 @@ void *worker_admit_main(void *self)
     struct mr_worker *worker = self;
     struct admit_request *request;
     while (!atomic_load(&worker->stop)) {
+        mr_watchdog_beat(&worker->watchdog, MR_WATCHED_ADMISSION);
         while (mr_ring_pop(&worker->requests, &request)) {
+            mr_watchdog_beat(&worker->watchdog, MR_WATCHED_ADMISSION);
             admit(worker, request);
             free(request);
         }
@@ -82,6 +85,10 @@ static void obey(struct mr_worker *worker, struct command *command)
     struct mr_err err;
     struct note *note = NULL;
     if (command->kind == COMMAND_SUBMIT) {
+        struct mr_str name = command->run.job->name;
+        mr_log(MR_LOG_DEBUG, "engine.take", "run=%llu job=%.*s from=%d", (unsigned long long)command->run.run, (int)name.n, name.p,
+               command->run.n_accepted);
+        mr_planted_meet(&worker->planted, name);
         enum mr_status status = mr_engine_submit(worker->serving.engine, &command->run, mr_clock_ns(&worker->clock), &err);
         free((void *)command->run.accepted);
         if (status != MR_OK) {
@@ -97,7 +104,7 @@ static void obey(struct mr_worker *worker, struct command *command)
         note = note_new(MR_OWNER_DROPPED, command->handle);
     }
     if (note)
-        note_push(worker, note);
+        note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
 static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
@@ -116,6 +123,7 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
         CHECK(ids);
         memcpy(ids, event->ids, bytes);
         out->ids = ids;
+        mr_log(MR_LOG_DEBUG, "engine.tokens", "run=%llu next=%d", (unsigned long long)event->run, event->seq + event->n_tokens);
     }
     if (event->logprobs) {
         out->logprobs = mr_logprob_from(worker->serving.bundle->tokenizer, event->logprobs, event->n_tokens, &note->arena);
@@ -125,7 +133,7 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
     out->reason = event->reason;
     out->n_cached = event->n_cached;
     out->timing = event->timing;
-    note_push(worker, note);
+    note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
 void *worker_engine_main(void *self)
@@ -133,7 +141,7 @@ void *worker_engine_main(void *self)
     struct mr_worker *worker = self;
     struct command command;
     while (!atomic_load(&worker->stop)) {
-        atomic_store(&worker->engine_beat_ns, mr_clock_ns(&worker->clock));
+        mr_watchdog_beat(&worker->watchdog, MR_WATCHED_ENGINE);
         while (mr_ring_pop(&worker->commands, &command))
             obey(worker, &command);
         const struct mr_engine_event *events;
@@ -148,6 +156,7 @@ void *worker_engine_main(void *self)
         if (busy || n_events) {
             mr_engine_stats(worker->serving.engine, &stats);
             mr_metrics_step(&worker->metrics, &stats);
+            mr_planted_step(&worker->planted);
         }
         if (!busy && !n_events)
             mr_wake_wait(&worker->engine_wake, IDLE_NS);
