@@ -1,13 +1,14 @@
 /* The owner's protocol (worker/fold.h, worker/owner.h) for one run of N tokens, in Promela: W owners one after another, each but
- * the last of which may stop at any step or go on as a zombie for as long as it likes (a process that is never scheduled again);
- * tokens lost by a producer while later records arrive; a group whose generations begin again. Every owner makes tokens of its
- * own, so that a token tells who made it.
+ * the last of which may stop at any step (a crash: a process that is never scheduled again) or go on as a zombie for as long as it
+ * likes; tokens lost by a producer while later records arrive; a group whose generations begin again. Every owner makes tokens of
+ * its own, so that a token tells who made it.
  *
  * The log is not stored: what it means at any moment is its fold, kept up with every append, and a tail that reads to the end is a
  * copy of that fold. Between a worker's copy and its next append anything may happen.
  *
  * Safety, asserted where the fold accepts: a token was made on exactly the accepted prefix; a run closes with all N tokens.
- * Progress: the last owner ends with the run closed.
+ * Progress: the last owner ends with the run closed, within TRIES STARTs. Every loop is bounded, so that no execution is endless
+ * and progress too is an assertion; no process may be stuck anywhere else (Spin reports invalid end states).
  *
  * Variants, by -D: NO_END (a terminal counts whatever its n and ctx), NO_HIGHEST (epoch from the generation alone), NO_CTX,
  * NO_BARRIER, NO_WRITER, NO_EPOCH. tests/spin/run says which must hold and which must not. */
@@ -16,7 +17,7 @@
 #define W 3
 #define LAST (W - 1)
 #define K 8          /* epochs a generation is apart */
-#define ZOMBIE_TRIES 1
+#define ZOMBIE_TRIES 2 /* STARTs of an earlier owner: the second when a token was lost, or when it was overtaken and still owns */
 #define TRIES 6      /* STARTs of the last owner: each earlier one may be overtaken by a zombie's or lose a token */
 #define LOST 1       /* tokens that producers lose in all */
 
