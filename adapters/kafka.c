@@ -1,7 +1,8 @@
 /* The log port on Kafka: one poll and one act over the family's parts.
  *
  * Owns the port, the events of our own making (pending) and the sleep. The parts: kafka_group (the consumer group),
- * kafka_follow (partitions read outside it), kafka_producer, kafka_topics (a thread that keeps partition counts), kafka_conf.
+ * kafka_follow (partitions read outside it), kafka_producer, kafka_repair (makes the two readers anew), kafka_topics (a thread
+ * that keeps partition counts), kafka_conf.
  *
  * Invariants
  * 1. Everything here runs on the log thread, callbacks of librdkafka included (they are served inside poll); the topics thread
@@ -175,6 +176,7 @@ static bool look(struct kafka *k, struct mr_log_event *event)
 {
     if (take_pending(k, event) || kafka_producer_next(k, event))
         return true;
+    kafka_repair_step(k);
     if (k->group) {
         kafka_group_answers(k);
         kafka_group_give_back(k);
@@ -193,9 +195,12 @@ static bool look(struct kafka *k, struct mr_log_event *event)
 static void sleep_until(struct kafka *k, int64_t deadline_ns, bool *woken)
 {
     struct pollfd fds[2] = {{.fd = k->wake->fd, .events = POLLIN}, {.fd = k->io_fd, .events = POLLIN}};
-    int64_t wait = deadline_ns - kafka_now_ns();
-    if (k->unassign_ns && k->unassign_ns - kafka_now_ns() < wait)
-        wait = k->unassign_ns - kafka_now_ns();
+    int64_t wake_ns = deadline_ns;
+    if (k->unassign_ns && k->unassign_ns < wake_ns)
+        wake_ns = k->unassign_ns;
+    if (kafka_repair_due_ns(k) < wake_ns)
+        wake_ns = kafka_repair_due_ns(k);
+    int64_t wait = wake_ns - kafka_now_ns();
     if (wait < 0)
         wait = 0;
     int64_t wait_ms = (wait + MR_NS_PER_MS - 1) / MR_NS_PER_MS;
@@ -243,11 +248,11 @@ static enum mr_status kafka_act(void *self, const struct mr_log_action *action)
     case MR_LOG_PRODUCE:
         return kafka_producer_send(k, action);
     case MR_LOG_COMMIT:
-        CHECK(k->group);
+        CHECK(k->role == MR_LOG_WORKER);
         return kafka_group_commit(k, action);
     case MR_LOG_PAUSE:
     case MR_LOG_RESUME:
-        CHECK(k->group);
+        CHECK(k->role == MR_LOG_WORKER);
         return kafka_group_pause(k, action, action->kind == MR_LOG_PAUSE);
     case MR_LOG_FOLLOW:
         return kafka_follow_start(k, action);
@@ -256,11 +261,11 @@ static enum mr_status kafka_act(void *self, const struct mr_log_action *action)
     case MR_LOG_REOPEN_PRODUCER:
         kafka_producer_close(k, 0);
         struct mr_err err;
-        if (kafka_producer_open(k, &err))
-            kafka_tell_trouble(k, err.code, true, NULL, -1, err.text);
+        if (kafka_producer_open(k, &err)) /* what is produced now fails, and asks for the next one */
+            kafka_tell_trouble(k, err.code, false, NULL, -1, err.text);
         return MR_OK;
     case MR_LOG_LEAVE:
-        if (k->group)
+        if (k->role == MR_LOG_WORKER)
             kafka_group_leave(k);
         return MR_OK;
     }
@@ -278,14 +283,18 @@ static int32_t kafka_partitions(void *self, struct mr_str topic)
 
 static void port_free(struct kafka *k)
 {
-    k->closing = true;
     let_go(k); /* a message holds its handle: first of all */
     kafka_topics_stop(&k->topics);
     kafka_group_close(k);
     kafka_follow_close(k);
     kafka_producer_close(k, MR_KAFKA_FLUSH_MS);
-    if (k->producer_conf)
-        rd_kafka_conf_destroy(k->producer_conf);
+    kafka_topics_free(&k->topics);
+    rd_kafka_conf_t *confs[] = {k->producer_conf, k->group_conf, k->follow_conf};
+    for (int i = 0; i < 3; i++)
+        if (confs[i])
+            rd_kafka_conf_destroy(confs[i]);
+    if (k->group_topics)
+        rd_kafka_topic_partition_list_destroy(k->group_topics);
     while (k->pending) {
         struct kafka_pending *next = k->pending->next;
         free(k->pending);
@@ -314,11 +323,17 @@ static enum mr_status port_open(struct kafka *k, struct mr_err *err)
     if ((status = kafka_topics_read(&k->topics, k->producer, MR_KAFKA_OPEN_MS, err)))
         return status;
     k->dev_broker = kafka_topics_partitions(&k->topics, MR_STR(MR_KAFKA_DEV_BROKER_TOPIC)) >= 0;
+    k->follow_conf = kafka_conf_new(k->options, KAFKA_FOLLOWER, k->dev_broker, err);
+    if (!k->follow_conf)
+        return err->code;
     if ((status = kafka_follow_open(k, err)))
         return status;
     if (!kafka_topics_start(&k->topics, k->follower))
         return mr_err_set(err, MR_ERR_IO, "no thread left for Kafka");
-    return k->role == MR_LOG_WORKER ? kafka_group_open(k, err) : MR_OK;
+    if (k->role == MR_LOG_CLIENT)
+        return MR_OK;
+    status = kafka_group_prepare(k, err);
+    return status ? status : kafka_group_open(k, err);
 }
 
 enum mr_status mr_kafka_open(const struct mr_kafka_options *options, enum mr_log_role role, struct mr_wake *wake, struct mr_log_port *out,

@@ -7,6 +7,9 @@
  * - OUT_OF_RANGE: reading goes on at the offset that it names.
  * - A produce that fails for another reason than a full queue or an unknown topic ends as DELIVERED, failed.
  * - After REOPEN_PRODUCER no DELIVERED comes for what the old producer still held.
+ * - What librdkafka gives up for good (a fatal error) is made anew here: of the group's member every partition is REVOKED, lost, and
+ *   ASSIGNED again as after any rebalance; followed partitions go on where they were. TROUBLE is fatal only where a new handle
+ *   could not help.
  * - Options that a promise hangs on (acks, commits, assignor, ...) are refused by name in `extra`. */
 #ifndef MR_ADAPTERS_KAFKA_H
 #define MR_ADAPTERS_KAFKA_H
@@ -18,6 +21,8 @@ enum {
     MR_KAFKA_COMMITS_MAX = 1024, /* commits under way; one more is MR_ERR_BUSY */
     MR_KAFKA_FLUSH_MS = 10000,   /* close waits so long for what was produced */
     MR_KAFKA_OPEN_MS = 10000,    /* open waits so long for a broker to answer */
+    MR_KAFKA_REPAIR_MIN_MS = 200,  /* a handle that failed for good is made anew after so long, */
+    MR_KAFKA_REPAIR_MAX_MS = 10000, /* and after twice as long each time it fails again, up to this */
     MR_KAFKA_TOPICS_MS = 30000,  /* the topic list is read again so often, and at once (at most every second) when a name is missing */
 };
 

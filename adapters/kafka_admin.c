@@ -18,7 +18,7 @@ struct admin {
 
 static void admin_close(struct admin *admin)
 {
-    kafka_topics_stop(&admin->topics);
+    kafka_topics_free(&admin->topics);
     pthread_mutex_destroy(&admin->topics.lock);
     pthread_cond_destroy(&admin->topics.changed);
     if (admin->queue)

@@ -17,9 +17,7 @@ enum mr_status kafka_follow_open(struct kafka *k, struct mr_err *err)
 {
     char text[256];
     static const uint64_t one = 1;
-    rd_kafka_conf_t *conf = kafka_conf_new(k->options, KAFKA_FOLLOWER, k->dev_broker, err);
-    if (!conf)
-        return err->code;
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->follow_conf);
     rd_kafka_conf_set_opaque(conf, k);
     rd_kafka_conf_set_error_cb(conf, trouble);
     k->follower = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
@@ -55,6 +53,8 @@ void kafka_follow_close(struct kafka *k)
 
 static enum mr_status start(struct kafka *k, struct kafka_slot *slot)
 {
+    if (!k->follower)
+        return MR_OK; /* its repair starts it */
     int64_t offset = slot->next >= 0 ? slot->next : slot->next == MR_LOG_FROM_END ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING;
     slot->handle = rd_kafka_topic_new(k->follower, slot->topic, NULL);
     if (slot->handle && rd_kafka_consume_start_queue(slot->handle, slot->partition, offset, k->follow_queue) == 0)
@@ -114,7 +114,17 @@ static void out_of_range(struct kafka *k, struct kafka_slot *slot)
     } /* else the same error comes again */
     stop(slot);
     if (start(k, slot))
-        kafka_tell_trouble(k, MR_ERR_IO, true, slot->topic, slot->partition, "a partition cannot be followed any more");
+        kafka_repair_ask(k, &k->follow_repair, "a partition cannot be followed any more");
+}
+
+void kafka_follow_resume(struct kafka *k)
+{
+    for (size_t i = 0; i < k->followed.n; i++) {
+        if (start(k, &k->followed.items[i])) {
+            kafka_repair_ask(k, &k->follow_repair, "a partition cannot be followed any more");
+            return;
+        }
+    }
 }
 
 /* What is no record. */
@@ -137,6 +147,8 @@ static void take_failure(struct kafka *k, const rd_kafka_message_t *message)
 bool kafka_follow_next(struct kafka *k, struct mr_log_event *event)
 {
     rd_kafka_message_t *message;
+    if (!k->follower)
+        return false;
     rd_kafka_poll(k->follower, 0); /* the error callback */
     while (!k->pending && (message = rd_kafka_consume_queue(k->follow_queue, 0))) {
         struct kafka_slot *slot = message->rkt ? kafka_slot_find(&k->followed, rd_kafka_topic_name(message->rkt), message->partition) : NULL;
@@ -145,6 +157,7 @@ bool kafka_follow_next(struct kafka *k, struct mr_log_event *event)
         } else if (slot && message->offset >= slot->next) {
             int64_t low, end;
             slot->next = message->offset + 1;
+            k->follow_repair.backoff_ns = 0;
             if (!slot->caught_up && slot->end < 0 &&
                 !rd_kafka_get_watermark_offsets(k->follower, slot->topic, slot->partition, &low, &end))
                 slot->end = end;

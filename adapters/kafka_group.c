@@ -12,7 +12,8 @@
  * 4. Partitions start at explicit offsets (committed, or the log's start). An offset that the log does not hold is told as
  *    OUT_OF_RANGE and reading goes on at the log's start: librdkafka has stopped that partition, so all are assigned anew
  *    at `next`.
- * 5. The rebalance callback runs inside poll. On assignment it waits for the coordinator to name the committed offsets: a wait
+ * 5. A fatal error, or a coordinator that names no offsets in all that time, has the handle made anew (kafka_repair).
+ * 6. The rebalance callback runs inside poll. On assignment it waits for the coordinator to name the committed offsets: a wait
  *    for the broker, never for the engine; heartbeats go on meanwhile on librdkafka's own thread.
  *
  * Rejected: static membership (a restart would keep the generation, and epochs come from it); the cooperative assignor
@@ -63,7 +64,7 @@ static bool read_committed(struct kafka *k, rd_kafka_topic_partition_list_t *par
         if (!err)
             return true;
     }
-    kafka_tell_trouble(k, MR_ERR_IO, true, NULL, -1, rd_kafka_err2str(err));
+    kafka_repair_ask(k, &k->group_repair, rd_kafka_err2str(err));
     return false;
 }
 
@@ -73,6 +74,7 @@ static void take_over(struct kafka *k, rd_kafka_topic_partition_list_t *partitio
     int32_t generation = generation_of(k->group);
     if (generation < 1)
         kafka_tell_trouble(k, MR_ERR_UNSUPPORTED, true, NULL, -1, "this librdkafka does not tell the group's generation");
+    k->group_repair.backoff_ns = 0;
     for (int i = 0; i < partitions->cnt; i++) {
         rd_kafka_topic_partition_t *p = &partitions->elems[i];
         struct kafka_slot *slot = kafka_slot_add(&k->inputs, p->topic, p->partition);
@@ -86,7 +88,7 @@ static void take_over(struct kafka *k, rd_kafka_topic_partition_list_t *partitio
     }
 }
 
-static void forget_all(struct kafka *k, bool lost)
+void kafka_group_forget(struct kafka *k, bool lost)
 {
     for (size_t i = 0; i < k->inputs.n; i++) {
         struct mr_log_event event = {.kind = MR_LOG_REVOKED, .lost = lost};
@@ -98,7 +100,7 @@ static void forget_all(struct kafka *k, bool lost)
 static void rebalance(rd_kafka_t *group, rd_kafka_resp_err_t err, rd_kafka_topic_partition_list_t *partitions, void *opaque)
 {
     struct kafka *k = opaque;
-    if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !k->closing) {
+    if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !k->group_closing) {
         rd_kafka_topic_partition_list_t *starts = rd_kafka_topic_partition_list_copy(partitions);
         if (read_committed(k, starts)) {
             take_over(k, starts);
@@ -110,8 +112,8 @@ static void rebalance(rd_kafka_t *group, rd_kafka_resp_err_t err, rd_kafka_topic
         return;
     }
     bool lost = rd_kafka_assignment_lost(group) != 0;
-    forget_all(k, lost);
-    if (k->closing || lost || err != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+    kafka_group_forget(k, lost);
+    if (k->group_closing || lost || err != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
         rd_kafka_assign(group, NULL);
     else
         k->unassign_ns = kafka_now_ns() + MR_KAFKA_REVOKE_GRACE_MS * MR_NS_PER_MS;
@@ -127,22 +129,28 @@ void kafka_group_give_back(struct kafka *k)
 
 static void trouble(rd_kafka_t *group, int err, const char *reason, void *opaque)
 {
-    char text[256];
-    bool fatal = err == RD_KAFKA_RESP_ERR__FATAL;
-    if (fatal)
-        rd_kafka_fatal_error(group, text, sizeof text);
-    kafka_tell_trouble(opaque, MR_ERR_IO, fatal, NULL, -1, fatal ? text : reason);
+    (void)group, (void)err;
+    kafka_tell_trouble(opaque, MR_ERR_IO, false, NULL, -1, reason);
+}
+
+enum mr_status kafka_group_prepare(struct kafka *k, struct mr_err *err)
+{
+    for (int32_t i = 0; i < k->options->n_inputs; i++)
+        if (kafka_topics_partitions(&k->topics, mr_str_from(k->options->inputs[i])) < 0)
+            return mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist: `millrace topics create` makes it", k->options->inputs[i]);
+    k->group_conf = kafka_conf_new(k->options, KAFKA_GROUP, k->dev_broker, err);
+    if (!k->group_conf)
+        return err->code;
+    k->group_topics = rd_kafka_topic_partition_list_new(k->options->n_inputs);
+    for (int32_t i = 0; i < k->options->n_inputs; i++)
+        rd_kafka_topic_partition_list_add(k->group_topics, k->options->inputs[i], RD_KAFKA_PARTITION_UA);
+    return MR_OK;
 }
 
 enum mr_status kafka_group_open(struct kafka *k, struct mr_err *err)
 {
     char text[256];
-    for (int32_t i = 0; i < k->options->n_inputs; i++)
-        if (kafka_topics_partitions(&k->topics, mr_str_from(k->options->inputs[i])) < 0)
-            return mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist: `millrace topics create` makes it", k->options->inputs[i]);
-    rd_kafka_conf_t *conf = kafka_conf_new(k->options, KAFKA_GROUP, k->dev_broker, err);
-    if (!conf)
-        return err->code;
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->group_conf);
     rd_kafka_conf_set_opaque(conf, k);
     rd_kafka_conf_set_rebalance_cb(conf, rebalance);
     rd_kafka_conf_set_error_cb(conf, trouble);
@@ -157,33 +165,37 @@ enum mr_status kafka_group_open(struct kafka *k, struct mr_err *err)
     k->answers = rd_kafka_queue_new(k->group);
     rd_kafka_queue_io_event_enable(k->group_queue, k->io_fd, &one, sizeof one);
     rd_kafka_queue_io_event_enable(k->answers, k->io_fd, &one, sizeof one);
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(k->options->n_inputs);
-    for (int32_t i = 0; i < k->options->n_inputs; i++)
-        rd_kafka_topic_partition_list_add(topics, k->options->inputs[i], RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t failed = rd_kafka_subscribe(k->group, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
-    return failed ? mr_err_set(err, MR_ERR_INVALID, "cannot join group %s: %s", k->options->group, rd_kafka_err2str(failed)) : MR_OK;
+    rd_kafka_resp_err_t failed = rd_kafka_subscribe(k->group, k->group_topics);
+    return failed ? mr_err_set(err, MR_ERR_INVALID, "cannot join the group: %s", rd_kafka_err2str(failed)) : MR_OK;
 }
 
 void kafka_group_close(struct kafka *k)
 {
     if (!k->group)
         return;
+    k->group_closing = true;
     if (k->unassign_ns)
         rd_kafka_assign(k->group, NULL);
-    rd_kafka_consumer_close(k->group);
+    k->unassign_ns = 0;
+    bool fatal = rd_kafka_fatal_error(k->group, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!fatal) /* after a fatal error 2.0.2 never comes back from it */
+        rd_kafka_consumer_close(k->group);
     kafka_group_answers(k);
     rd_kafka_queue_io_event_enable(k->group_queue, -1, NULL, 0);
     rd_kafka_queue_io_event_enable(k->answers, -1, NULL, 0);
     rd_kafka_queue_destroy(k->group_queue);
     rd_kafka_queue_destroy(k->answers);
-    rd_kafka_destroy(k->group);
+    rd_kafka_destroy_flags(k->group, fatal ? RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE : 0);
     k->group = NULL;
+    k->group_closing = false;
+    k->commits = 0; /* no answer comes any more */
 }
 
 void kafka_group_leave(struct kafka *k)
 {
-    rd_kafka_unsubscribe(k->group);
+    k->group_repair.wanted = false;
+    if (k->group)
+        rd_kafka_unsubscribe(k->group);
 }
 
 /* --- records --- */

@@ -49,12 +49,19 @@ struct kafka_topics {
     size_t n;
 };
 
+/* A part that librdkafka gave up for good, to be made anew. */
+struct kafka_repair {
+    bool wanted;
+    int64_t at_ns;      /* not before */
+    int64_t backoff_ns; /* what the next failure waits; 0: the least */
+};
+
 struct kafka {
     enum mr_log_role role;
     const struct mr_kafka_options *options; /* while opening only */
     struct mr_wake *wake;
     int io_fd;                      /* librdkafka's queues signal it */
-    bool dev_broker, closing;
+    bool dev_broker;
     struct kafka_topics topics;
 
     rd_kafka_conf_t *producer_conf; /* kept for REOPEN_PRODUCER */
@@ -62,15 +69,21 @@ struct kafka {
     rd_kafka_queue_t *reports;      /* the producer's delivery reports and errors */
     rd_kafka_event_t *report;       /* the one being told, message by message */
 
-    rd_kafka_t *group;              /* NULL for a client */
+    rd_kafka_conf_t *group_conf;    /* NULL for a client */
+    rd_kafka_topic_partition_list_t *group_topics;
+    rd_kafka_t *group;              /* NULL for a client, and while it waits for its repair */
+    bool group_closing;
+    struct kafka_repair group_repair;
     rd_kafka_queue_t *group_queue, *answers;
     struct kafka_slots inputs;
     uint64_t assignments;
     int32_t commits;                /* under way */
     int64_t unassign_ns;            /* when a revoked assignment is given back; 0: none pending */
 
-    rd_kafka_t *follower;
+    rd_kafka_conf_t *follow_conf;
+    rd_kafka_t *follower;           /* NULL while it waits for its repair */
     rd_kafka_queue_t *follow_queue;
+    struct kafka_repair follow_repair;
     struct kafka_slots followed;
     bool turn;                      /* whose record is asked for first, so that neither starves */
 
@@ -88,7 +101,8 @@ rd_kafka_conf_t *kafka_conf_new(const struct mr_kafka_options *options, enum kaf
 /* kafka_topics.c */
 enum mr_status kafka_topics_read(struct kafka_topics *topics, rd_kafka_t *handle, int timeout_ms, struct mr_err *err);
 bool kafka_topics_start(struct kafka_topics *topics, rd_kafka_t *handle); /* false: no thread left */
-void kafka_topics_stop(struct kafka_topics *topics);
+void kafka_topics_stop(struct kafka_topics *topics); /* what was read stays */
+void kafka_topics_free(struct kafka_topics *topics);
 int32_t kafka_topics_partitions(struct kafka_topics *topics, struct mr_str name); /* -1: not known */
 
 /* kafka.c */
@@ -113,6 +127,7 @@ enum mr_status kafka_producer_send(struct kafka *k, const struct mr_log_action *
 bool kafka_producer_next(struct kafka *k, struct mr_log_event *event);
 
 /* kafka_group.c */
+enum mr_status kafka_group_prepare(struct kafka *k, struct mr_err *err); /* while opening: configuration and topics */
 enum mr_status kafka_group_open(struct kafka *k, struct mr_err *err);
 void kafka_group_close(struct kafka *k);
 bool kafka_group_next(struct kafka *k, struct mr_log_event *event);   /* a record; other things become pending events */
@@ -121,12 +136,20 @@ void kafka_group_give_back(struct kafka *k);                          /* unassig
 enum mr_status kafka_group_commit(struct kafka *k, const struct mr_log_action *action);
 enum mr_status kafka_group_pause(struct kafka *k, const struct mr_log_action *action, bool pause);
 void kafka_group_leave(struct kafka *k);
+void kafka_group_forget(struct kafka *k, bool lost);                  /* tells every partition REVOKED */
 
 /* kafka_follow.c */
 enum mr_status kafka_follow_open(struct kafka *k, struct mr_err *err);
 void kafka_follow_close(struct kafka *k);
 bool kafka_follow_next(struct kafka *k, struct mr_log_event *event);
+void kafka_follow_resume(struct kafka *k);                            /* on a new handle: every partition where it was */
 enum mr_status kafka_follow_start(struct kafka *k, const struct mr_log_action *action);
 enum mr_status kafka_follow_stop(struct kafka *k, const struct mr_log_action *action);
+
+/* kafka_repair.c */
+/* repair: &k->group_repair or &k->follow_repair. Also from callbacks: the work is done by kafka_repair_step. */
+void kafka_repair_ask(struct kafka *k, struct kafka_repair *repair, const char *text);
+void kafka_repair_step(struct kafka *k);
+int64_t kafka_repair_due_ns(const struct kafka *k);                   /* INT64_MAX: nothing to repair */
 
 #endif

@@ -80,6 +80,11 @@ enum mr_status kafka_producer_send(struct kafka *k, const struct mr_log_action *
     int32_t partitions = kafka_topics_partitions(&k->topics, record->topic);
     if (!kafka_topic_copy(topic, record->topic) || partitions < 0 || record->partition >= partitions)
         return MR_ERR_NOT_FOUND;
+    if (!k->producer) {
+        struct mr_log_event event = {.kind = MR_LOG_DELIVERED, .status = MR_ERR_CLOSED, .tag = action->tag};
+        kafka_tell(k, &event, topic, record->partition, MR_STR("no producer could be made"));
+        return MR_OK;
+    }
     rd_kafka_headers_t *headers = headers_of(record);
     const rd_kafka_vu_t units[] = {
         {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},

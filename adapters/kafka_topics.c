@@ -81,6 +81,11 @@ void kafka_topics_stop(struct kafka_topics *topics)
     if (topics->running)
         pthread_join(topics->thread, NULL);
     topics->running = false;
+    topics->stop = false;
+}
+
+void kafka_topics_free(struct kafka_topics *topics)
+{
     free(topics->items);
     topics->items = NULL;
     topics->n = 0;

@@ -1,6 +1,6 @@
 /* The log port against the broker that KAFKA_BOOTSTRAP names: a real Apache Kafka, or `millrace dev-broker` (then
  * KAFKA_TEST_TOPIC names a topic of two partitions, still empty, that it has made, as it makes none on request: one test a run). */
-#include "adapters/kafka.h"
+#include "adapters/kafka_private.h"
 #include "base/clock.h"
 #include "tests/test.h"
 
@@ -410,6 +410,99 @@ TEST(a_new_producer_goes_on)
     peer_close(&peer);
 }
 
+/* REVOKED, lost, for both partitions, then both ASSIGNED again; the offset that partition 0 starts at. */
+static int64_t assigned_again(struct peer *peer)
+{
+    struct mr_log_event event;
+    int64_t offset = -1;
+    for (int i = 0; i < 2; i++) {
+        if (!wait_for(peer, MR_LOG_REVOKED, &event))
+            return -1;
+        EXPECT(event.lost);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (!wait_for(peer, MR_LOG_ASSIGNED, &event))
+            return -1;
+        if (event.record.partition == 0)
+            offset = event.offset;
+    }
+    return offset;
+}
+
+TEST(a_reader_that_failed_for_good_is_made_anew)
+{
+    struct peer peer;
+    struct mr_log_event event;
+    if (no_broker())
+        return;
+    REQUIRE(fresh("fatal") && peer_open(&peer, MR_LOG_WORKER));
+    struct kafka *k = peer.port.self;
+    REQUIRE(wait_for(&peer, MR_LOG_ASSIGNED, &event) && wait_for(&peer, MR_LOG_ASSIGNED, &event));
+    REQUIRE(produce(&peer, 0, 0, 3) == 0);
+    REQUIRE(!commit(&peer, 0, 2, "", 1) && wait_for(&peer, MR_LOG_COMMITTED, &event));
+    rd_kafka_test_fatal_error(k->group, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "the group's member is fenced");
+    EXPECT_EQ(assigned_again(&peer), 2);
+    REQUIRE(wait_for(&peer, MR_LOG_RECORD, &event));
+    EXPECT_EQ(event.record.offset, 2);
+    REQUIRE(follow_soon(&peer, 0, 1));
+    REQUIRE(wait_for(&peer, MR_LOG_CAUGHT_UP, &event));
+    rd_kafka_test_fatal_error(k->follower, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "the follower is fenced");
+    while (!k->follow_repair.wanted)
+        peer.port.poll(peer.port.self, 0, &event);
+    struct mr_log_action action = {.kind = MR_LOG_PRODUCE, .record = {.topic = mr_str_from(topic_name), .value = MR_STR("x")}};
+    REQUIRE(!peer.port.act(peer.port.self, &action));
+    REQUIRE(wait_for(&peer, MR_LOG_FOLLOWED, &event));
+    EXPECT_EQ(event.record.offset, 3); /* neither a gap nor a repeat */
+    REQUIRE(!act(&peer, MR_LOG_LEAVE, 0, 0));
+    peer_close(&peer);
+}
+
+TEST(a_producer_that_failed_for_good_says_so)
+{
+    struct peer peer;
+    struct mr_log_event event;
+    if (no_broker())
+        return;
+    REQUIRE(fresh("fatal-out") && peer_open(&peer, MR_LOG_CLIENT));
+    struct kafka *k = peer.port.self;
+    REQUIRE(produce(&peer, 0, 0, 1) >= 0);
+    rd_kafka_test_fatal_error(k->producer, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "the producer is out of order");
+    struct mr_log_action action = {.kind = MR_LOG_PRODUCE, .tag = 9, .record = {.topic = mr_str_from(topic_name), .value = MR_STR("x")}};
+    REQUIRE(!peer.port.act(peer.port.self, &action));
+    REQUIRE(wait_for(&peer, MR_LOG_DELIVERED, &event));
+    EXPECT(event.status != MR_OK && event.tag == 9);
+    REQUIRE(!act(&peer, MR_LOG_REOPEN_PRODUCER, 0, 0));
+    REQUIRE(produce(&peer, 0, 1, 1) >= 0);
+    kafka_producer_close(k, 0); /* as if the next one could not be made */
+    REQUIRE(!peer.port.act(peer.port.self, &action));
+    REQUIRE(wait_for(&peer, MR_LOG_DELIVERED, &event));
+    EXPECT(event.status == MR_ERR_CLOSED && event.tag == 9);
+    peer_close(&peer);
+}
+
+TEST(repairs_wait_longer_each_time)
+{
+    struct kafka k = {.pending_tail = &k.pending};
+    int64_t wait_ms = MR_KAFKA_REPAIR_MIN_MS;
+    EXPECT_EQ(kafka_repair_due_ns(&k), INT64_MAX);
+    for (int i = 0; i < 12; i++) {
+        int64_t before_ns = now_ns();
+        kafka_repair_ask(&k, &k.group_repair, "gone");
+        int64_t due_ns = kafka_repair_due_ns(&k);
+        EXPECT(due_ns >= before_ns + wait_ms * MR_NS_PER_MS && due_ns <= now_ns() + wait_ms * MR_NS_PER_MS);
+        kafka_repair_ask(&k, &k.group_repair, "asked twice");
+        EXPECT_EQ(kafka_repair_due_ns(&k), due_ns);
+        k.group_repair.wanted = false;
+        wait_ms = 2 * wait_ms < MR_KAFKA_REPAIR_MAX_MS ? 2 * wait_ms : MR_KAFKA_REPAIR_MAX_MS;
+    }
+    EXPECT_EQ(wait_ms, MR_KAFKA_REPAIR_MAX_MS);
+    while (k.pending) {
+        struct kafka_pending *next = k.pending->next;
+        free(k.pending);
+        k.pending = next;
+    }
+}
+
 TEST(poll_sleeps_and_wakes)
 {
     struct peer peer;
@@ -509,5 +602,7 @@ TEST(a_missing_input_is_named)
 
 TEST_MAIN(TEST_CASE(options_are_judged), TEST_CASE(records_come_back_whole), TEST_CASE(following_tells_the_end_and_stops),
           TEST_CASE(pausing_loses_and_repeats_nothing), TEST_CASE(commits_come_back_with_their_text),
-          TEST_CASE(a_second_member_takes_its_share), TEST_CASE(a_new_producer_goes_on), TEST_CASE(poll_sleeps_and_wakes),
+          TEST_CASE(a_second_member_takes_its_share), TEST_CASE(a_new_producer_goes_on),
+          TEST_CASE(a_reader_that_failed_for_good_is_made_anew), TEST_CASE(a_producer_that_failed_for_good_says_so),
+          TEST_CASE(repairs_wait_longer_each_time), TEST_CASE(poll_sleeps_and_wakes),
           TEST_CASE(topics_are_made_and_described), TEST_CASE(a_missing_input_is_named))
