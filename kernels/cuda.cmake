@@ -16,7 +16,7 @@ if(MILLRACE_CUDA)
     set(CMAKE_CUDA_COMPILER ${MILLRACE_NVCC})
     set(CMAKE_CUDA_ARCHITECTURES 90a) # wgmma and TMA exist for sm_90a alone
     set(CMAKE_CUDA_RUNTIME_LIBRARY None)
-    set(CMAKE_CUDA_STANDARD 17)
+    set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_FLAGS_RELWITHDEBINFO "-O3 -DNDEBUG")
     enable_language(CUDA)
     message(STATUS "CUDA kernels: yes (${MILLRACE_NVCC})")

@@ -200,6 +200,7 @@ struct mr_ops {
     void *(*alloc)(struct mr_device *device, size_t bytes); /* NULL: none left; at start only */
     void (*release)(struct mr_device *device, void *memory);
     float *(*upload_f32)(struct mr_device *device, const float *host, size_t n); /* small constant vectors; at start only */
+    enum mr_status (*download)(struct mr_device *device, void *host, const void *memory, size_t bytes); /* after `finish`; for tests */
     enum mr_status (*weight_open)(struct mr_device *device, const struct mr_weight_part *parts, int n_parts, int64_t k,
                                   struct mr_weight **out, struct mr_err *err);
     void (*weight_close)(struct mr_device *device, struct mr_weight *weight);

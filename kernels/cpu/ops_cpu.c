@@ -51,6 +51,13 @@ static float *cpu_upload_f32(struct mr_device *device, const float *host, size_t
     return copy;
 }
 
+static enum mr_status cpu_download(struct mr_device *device, void *host, const void *memory, size_t bytes)
+{
+    (void)device;
+    memcpy(host, memory, bytes);
+    return MR_OK;
+}
+
 static void cpu_close(struct mr_device *device)
 {
     if (!device)
@@ -171,6 +178,7 @@ const struct mr_ops *mr_ops_cpu(void)
         .alloc = cpu_alloc,
         .release = cpu_release,
         .upload_f32 = cpu_upload_f32,
+        .download = cpu_download,
         .weight_open = mr_cpu_weight_open,
         .weight_close = mr_cpu_weight_close,
         .weight_bytes = mr_cpu_weight_bytes,

@@ -20,7 +20,7 @@ enum mr_status cuda_attention(struct mr_device *device, const struct mr_attentio
     args.seq_length = device->batch.seq_length;
     args.block_table = device->batch.block_table;
     args.partial = device->attention_partial;
-    args.scale_log2 = p->scale * 1.44269504f;
+    args.scale_log2 = p->scale * kv->k_scale * 1.44269504f;
     args.softcap = p->softcap;
     args.window = p->window;
     args.n_heads = p->n_heads;
@@ -32,6 +32,7 @@ enum mr_status cuda_attention(struct mr_device *device, const struct mr_attentio
         status = attention_decode(device, args);
     if (status != MR_OK || device->plan_prefill_items == 0)
         return status;
-    status = attention_wgmma(device, args);
-    return status == MR_ERR_UNSUPPORTED ? attention_prefill(device, args) : status;
+    /* wgmma sums a row in another order than decode does */
+    status = device->options.precision == MR_EXACT ? MR_ERR_UNSUPPORTED : attention_wgmma(device, args);
+    return status == MR_ERR_UNSUPPORTED ? attention_rows(device, args) : status;
 }

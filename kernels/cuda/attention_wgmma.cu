@@ -12,7 +12,7 @@
  *    the consumers before the product (the slots may be unwritten, or the stage may hold older bytes).
  * 3. Tiles lie at absolute multiples of KEYS, so a row's sums do not depend on the cut into chunks.
  * Rejected: masking V by a second product; zeroing the cache at allocation (a freed block holds another job's values). */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/hopper.cuh"
 
 #include <stdlib.h>
@@ -353,7 +353,7 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
     return cuda_launched();
 }
 
-/* MR_ERR_UNSUPPORTED: shapes, layouts or types that attention_prefill takes instead. */
+/* MR_ERR_UNSUPPORTED: shapes, layouts or types that attention_rows takes instead. */
 enum mr_status attention_wgmma(struct mr_device *device, const attention_args &a)
 {
     const struct mr_kv_view *kv = &a.kv;

@@ -71,14 +71,14 @@ __device__ __forceinline__ uint32_t pack2<__half>(float low, float high)
     return *(uint32_t *)&two;
 }
 
-/* Shared tiles are rows of D elements of 2 bytes, in chunks of 16 bytes, permuted so that the eight rows of one ldmatrix hit
- * different banks: rows that start in the same bank differ in the bits that are XORed into the chunk. Rows of an odd multiple
- * of 64 bytes (D = 96) alternate between two halves already, so two bits are enough there. Byte offset of (row, chunk): */
-template <int D>
+/* Shared tiles are rows of BYTES bytes, in chunks of 16 bytes, permuted so that the eight rows of one ldmatrix hit different
+ * banks: rows that start in the same bank differ in the bits that are XORed into the chunk. Rows of an odd multiple of 64 bytes
+ * alternate between two halves already, so two bits are enough there; other rows stay as they are. Byte offset of (row, chunk): */
+template <int BYTES>
 static __device__ __forceinline__ uint32_t tile_offset(int row, int chunk)
 {
-    int twist = D % 64 == 0 ? row & 7 : (row >> 1) & 3;
-    return (uint32_t)(row * D * 2 + (chunk ^ twist) * 16);
+    int twist = BYTES % 128 == 0 ? row & 7 : BYTES % 64 == 0 ? (row >> 1) & 3 : 0;
+    return (uint32_t)(row * BYTES + (chunk ^ twist) * 16);
 }
 
 #endif

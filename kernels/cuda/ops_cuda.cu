@@ -62,7 +62,8 @@ static enum mr_status device_open(const struct mr_device_options *options, struc
     if (!device)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the device");
     device->options = *options;
-    snprintf(device->path, sizeof device->path, options->weight_dtype == MR_E4M3 ? "cuda-sm90a-fp8-1" : "cuda-sm90a-bf16-1");
+    snprintf(device->path, sizeof device->path, "cuda-%s-sm90a-%s-1", options->precision == MR_EXACT ? "exact" : "fast",
+             options->weight_dtype == MR_E4M3 ? "fp8" : "bf16");
     enum mr_status status = device_prepare(device, err);
     if (status == MR_OK)
         *out = device;
@@ -96,10 +97,38 @@ static float *device_upload_f32(struct mr_device *device, const float *host, siz
     return memory;
 }
 
+static enum mr_status device_download(struct mr_device *device, void *host, const void *memory, size_t bytes)
+{
+    bool ok = cudaMemcpyAsync(host, memory, bytes, cudaMemcpyDeviceToHost, device->stream) == cudaSuccess;
+    return ok && cudaStreamSynchronize(device->stream) == cudaSuccess ? MR_OK : MR_ERR_IO;
+}
+
 static const struct mr_ops ops = {
-    "cuda",      MR_BF16,          device_open,       device_close, device_path,  device_alloc, device_release, device_upload_f32, cuda_weight_open,
-    cuda_weight_close, cuda_weight_bytes, cuda_begin,  cuda_embed,   cuda_norm,    cuda_matmul,  cuda_qkv,       cuda_attention,    cuda_glu,
-    cuda_gather, cuda_sample,      cuda_score,        cuda_sample_finish, cuda_graphs_end, cuda_graphs_warm,
+    .device_name = "cuda",
+    .act_dtype = MR_BF16,
+    .open = device_open,
+    .close = device_close,
+    .path = device_path,
+    .alloc = device_alloc,
+    .release = device_release,
+    .upload_f32 = device_upload_f32,
+    .download = device_download,
+    .weight_open = cuda_weight_open,
+    .weight_close = cuda_weight_close,
+    .weight_bytes = cuda_weight_bytes,
+    .begin = cuda_begin,
+    .embed = cuda_embed,
+    .norm = cuda_norm,
+    .matmul = cuda_matmul,
+    .qkv = cuda_qkv,
+    .attention = cuda_attention,
+    .glu = cuda_glu,
+    .gather = cuda_gather,
+    .sample = cuda_sample,
+    .score = cuda_score,
+    .finish = cuda_sample_finish,
+    .end = cuda_graphs_end,
+    .warm = cuda_graphs_warm,
 };
 
 const struct mr_ops *mr_ops_cuda(struct mr_err *err)

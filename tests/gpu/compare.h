@@ -3,6 +3,8 @@
 #ifndef MR_TESTS_GPU_COMPARE_H
 #define MR_TESTS_GPU_COMPARE_H
 
+#include "kernels/dtype.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,6 +35,53 @@ static inline float bf16_value(uint16_t half)
     float x;
     memcpy(&x, &bits, 4);
     return x;
+}
+
+static inline float e4m3_round(float x)
+{
+    int exponent;
+    float m = frexpf(fabsf(x), &exponent); /* in [0.5, 1): 4 significant bits, subnormals below 2^-6 */
+    int shift = exponent < -5 ? 4 - (-5 - exponent) : 4;
+    float y = ldexpf(rintf(ldexpf(m, shift)), exponent - shift);
+    return copysignf(y > 448 ? 448 : y, x);
+}
+
+/* Sign, four bits of exponent with bias 7, three of mantissa. 0x7f and 0xff are NaN. */
+static inline float e4m3_value(uint8_t bits)
+{
+    int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    float x = (bits & 0x7f) == 0x7f ? NAN : exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+    return bits & 0x80 ? -x : x;
+}
+static inline uint8_t e4m3_bits(float x)
+{
+    float magnitude = fabsf(e4m3_round(x));
+    int exponent = 0;
+    if (magnitude >= 0.015625f) { /* normal: from 2^-6 */
+        frexpf(magnitude, &exponent);
+        exponent += 6;
+    }
+    int mantissa = (int)(exponent ? ldexpf(magnitude, 10 - exponent) - 8 : ldexpf(magnitude, 9));
+    return (uint8_t)((x < 0 ? 0x80 : 0) | exponent << 3 | mantissa);
+}
+
+/* Element i of an array of bf16, f16 or e4m3. */
+static inline float element_get(enum mr_dtype dtype, const void *array, size_t i)
+{
+    if (dtype == MR_E4M3)
+        return e4m3_value(((const uint8_t *)array)[i]);
+    return dtype == MR_F16 ? (float)((const _Float16 *)array)[i] : bf16_value(((const uint16_t *)array)[i]);
+}
+/* Rounds x into it and returns what is there then. */
+static inline float element_put(enum mr_dtype dtype, void *array, size_t i, float x)
+{
+    if (dtype == MR_E4M3)
+        ((uint8_t *)array)[i] = e4m3_bits(x);
+    else if (dtype == MR_F16)
+        ((_Float16 *)array)[i] = (_Float16)x;
+    else
+        ((uint16_t *)array)[i] = bf16_bits(x);
+    return element_get(dtype, array, i);
 }
 
 struct judge {

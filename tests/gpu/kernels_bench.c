@@ -106,11 +106,15 @@ static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows, bool
     free(p.weights);
 }
 
-static void attention_run(void *self) { ops->attention(device, self); }
+static struct mr_device *attending; /* device, or one in the deterministic mode */
 
-static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t rows, bool ragged, int32_t block_tokens)
+static void attention_run(void *self) { ops->attention(attending, self); }
+
+static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t rows, bool ragged, int32_t block_tokens, enum mr_dtype kv)
 {
     enum { HEADS = 32, KV = 8, DIM = 128 };
+    char title[64];
+    snprintf(title, sizeof title, "%s%s %s", name, attending == device ? "" : " exact", mr_dtype_name(kv));
     int32_t *table = calloc((size_t)n_seqs * MAX_BLOCKS, sizeof *table), n_blocks = 0, n = 0;
     int32_t *positions = calloc((size_t)n_seqs * (size_t)rows, sizeof *positions), *starts = calloc((size_t)n_seqs + 1, sizeof *starts),
             *lengths = calloc((size_t)n_seqs, sizeof *lengths);
@@ -138,16 +142,17 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
             *x = *y, *y = swap;
         }
     int64_t slab = (int64_t)n_blocks * KV * block_tokens * DIM;
-    struct mr_kv_view view = {card_random((size_t)slab),        card_random((size_t)slab),   MR_BF16, MR_BF16, n_blocks, block_tokens, KV, DIM,
-                              (int64_t)KV * block_tokens * DIM, (int64_t)block_tokens * DIM, DIM,     1,       1};
+    size_t element = kv == MR_E4M3 ? 1 : 2; /* random bf16 are as good as e4m3 here, NaN or not */
+    struct mr_kv_view view = {card_random((size_t)slab * element / 2), card_random((size_t)slab * element / 2), kv, kv, n_blocks, block_tokens, KV,
+                              DIM, (int64_t)KV * block_tokens * DIM, (int64_t)block_tokens * DIM, DIM, 1, 1};
     void *qkv = card_random((size_t)MAX_TOKENS * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
     struct mr_batch batch = {n, n_seqs, 0, MAX_BLOCKS, positions, positions, positions, starts, lengths, table, positions};
     struct mr_attention_params p = {qkv, &view, out, 0.0883883f, 0, 0, HEADS};
-    if (ops->begin(device, &batch) != MR_OK) {
-        printf("%-44s does not fit the plan\n", name);
+    if (ops->begin(attending, &batch) != MR_OK) {
+        printf("%-44s does not fit the plan\n", title);
     } else {
         double us = time_us(attention_run, &p);
-        row(name, us, keys * KV * DIM * 4, pairs * HEADS * DIM * 4);
+        row(title, us, keys * KV * DIM * 2 * (double)element, pairs * HEADS * DIM * 4);
     }
     ops->release(device, view.k);
     ops->release(device, view.v);
@@ -202,17 +207,31 @@ int main(int argc, char **argv)
         ops->close(device);
         device = plain;
     }
+    struct mr_device *exact = NULL;
+    options.weight_dtype = MR_BF16, options.precision = MR_EXACT;
+    if (ops->open(&options, &exact, &err) != MR_OK) {
+        printf("%s\n", err.text);
+        return 1;
+    }
+    attending = device;
     for (int32_t block = 16; block <= 64; block *= 4) {
         printf("block of %d tokens\n", block);
-        attention("decode 1 x 1k", 1, 1023, 1, false, block);
-        attention("decode 64 x 4k", 64, 4095, 1, false, block);
-        attention("decode 256 x 1k", 256, 1023, 1, false, block);
-        attention("decode 128 ragged 100..8k", 128, 0, 1, true, block);
-        attention("decode 1 x 128k", 1, 131071 - 16, 1, false, block);
-        attention("prefill 8k", 1, 0, 8192, false, block);
-        attention("prefill 2k x 4", 4, 0, 2048, false, block);
-        attention("prefill 512 rows after 16k", 1, 16384, 512, false, block);
+        for (int byte = 0; byte < 2; byte++) {
+            enum mr_dtype kv = byte ? MR_E4M3 : MR_BF16;
+            attention("decode 1 x 1k", 1, 1023, 1, false, block, kv);
+            attention("decode 64 x 4k", 64, 4095, 1, false, block, kv);
+            attention("decode 256 x 1k", 256, 1023, 1, false, block, kv);
+            attention("decode 128 ragged 100..8k", 128, 0, 1, true, block, kv);
+            attention("decode 1 x 128k", 1, 131071 - 16, 1, false, block, kv);
+            attention("prefill 8k", 1, 0, 8192, false, block, kv);
+            attention("prefill 2k x 4", 4, 0, 2048, false, block, kv);
+            attention("prefill 512 rows after 16k", 1, 16384, 512, false, block, kv);
+        }
+        attending = exact;
+        attention("prefill 8k", 1, 0, 8192, false, block, MR_BF16);
+        attending = device;
     }
+    ops->close(exact);
     ops->close(device);
     return 0;
 }

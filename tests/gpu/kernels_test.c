@@ -8,7 +8,7 @@
 #include <cuda_runtime_api.h>
 
 static const struct mr_ops *ops;
-static struct mr_device *device, *device8; /* device8: with FP8 weights */
+static struct mr_device *device, *device8, *exact; /* device8: with FP8 weights; exact: the deterministic mode */
 
 enum { MAX_TOKENS = 2048, MAX_SEQS = 64, MAX_BLOCKS = 600 };
 
@@ -25,45 +25,50 @@ static bool ready(void)
     options.weight_dtype = MR_E4M3;
     if (device && ops->open(&options, &device8, &err) != MR_OK)
         printf("%s\n", err.text);
-    EXPECT(device && device8);
-    return device && device8;
+    options.weight_dtype = MR_BF16, options.precision = MR_EXACT;
+    if (device8 && ops->open(&options, &exact, &err) != MR_OK)
+        printf("%s\n", err.text);
+    EXPECT(device && device8 && exact);
+    return device && device8 && exact;
 }
 
-/* A bf16 tensor on the card with its values on the host. */
+/* A tensor on the card with its values on the host. */
 struct tensor {
     size_t n;
-    float *host; /* [n] bf16 values as floats */
+    float *host; /* [n] */
     void *card;
+    enum mr_dtype dtype; /* bf16 (0 too), f16 or e4m3 */
 };
 
-static struct tensor tensor_random(size_t n, float scale)
+static size_t tensor_bytes(const struct tensor *t) { return t->dtype == MR_E4M3 ? t->n : 2 * t->n; }
+
+static struct tensor tensor_random_as(size_t n, float scale, enum mr_dtype dtype)
 {
-    struct tensor t = {n, malloc(n * sizeof(float)), NULL};
-    uint16_t *bits = malloc(n * 2);
-    for (size_t i = 0; i < n; i++) {
-        bits[i] = bf16_bits(random_normal() * scale);
-        t.host[i] = bf16_value(bits[i]);
-    }
-    t.card = ops->alloc(device, n * 2 + 64);
-    cudaMemcpy(t.card, bits, n * 2, cudaMemcpyHostToDevice);
+    struct tensor t = {n, malloc(n * sizeof(float)), ops->alloc(device, n * 2 + 64), dtype};
+    unsigned char *bits = malloc(n * 2);
+    for (size_t i = 0; i < n; i++)
+        t.host[i] = element_put(dtype, bits, i, random_normal() * scale);
+    cudaMemcpy(t.card, bits, tensor_bytes(&t), cudaMemcpyHostToDevice);
     free(bits);
     return t;
 }
 
+static struct tensor tensor_random(size_t n, float scale) { return tensor_random_as(n, scale, MR_BF16); }
+
 static struct tensor tensor_poison(size_t n)
 {
-    struct tensor t = {n, malloc(n * sizeof(float)), ops->alloc(device, n * 4 + 64)};
+    struct tensor t = {n, malloc(n * sizeof(float)), ops->alloc(device, n * 4 + 64), MR_BF16};
     cudaMemset(t.card, 0xff, n * 4); /* NaN in bf16 and in f32 */
     return t;
 }
 
 static void tensor_fetch(struct tensor *t)
 {
-    uint16_t *bits = malloc(t->n * 2);
+    unsigned char *bits = malloc(t->n * 2);
     EXPECT_EQ(ops->finish(device), MR_OK);
-    cudaMemcpy(bits, t->card, t->n * 2, cudaMemcpyDeviceToHost);
+    cudaMemcpy(bits, t->card, tensor_bytes(t), cudaMemcpyDeviceToHost);
     for (size_t i = 0; i < t->n; i++)
-        t->host[i] = bf16_value(bits[i]);
+        t->host[i] = element_get(t->dtype, bits, i);
     free(bits);
 }
 
@@ -263,15 +268,6 @@ TEST(matmul)
 
 /* FP8 weights against the same product in float64 of the values as quantised: only the path's own rounding is left.
  * Up to 8 rows keep their input in bf16; more rows quantise it with a scale a row. */
-static float e4m3_round(float x)
-{
-    int exponent;
-    float m = frexpf(fabsf(x), &exponent); /* in [0.5, 1): 4 significant bits, subnormals below 2^-6 */
-    int shift = exponent < -5 ? 4 - (-5 - exponent) : 4;
-    float y = ldexpf(rintf(ldexpf(m, shift)), exponent - shift);
-    return copysignf(y > 448 ? 448 : y, x);
-}
-
 static void row_quantise(float *row, int64_t k)
 {
     float largest = 0;
@@ -331,6 +327,7 @@ TEST(fp8)
 struct attention_scene {
     struct scene *s;
     int32_t group, n_kv, n_heads, window, width; /* width: of a qkv row */
+    struct mr_device *on;
     struct mr_kv_view view;
     struct tensor qkv, rotated, k, v, out;
     float *frequency; /* [head_dim / 2] */
@@ -354,8 +351,9 @@ static void cache_poison(const struct attention_scene *a, const int32_t (*seqs)[
     for (int32_t slot = 0; slot < n_slots; slot++)
         for (int h = 0; h < a->n_kv && !cached[slot]; h++) {
             int64_t at = slot / tokens * a->view.block_stride + h * a->view.head_stride + slot % tokens * a->view.token_stride;
-            cudaMemset((uint16_t *)a->k.card + at, 0xff, (size_t)a->view.head_dim * 2);
-            cudaMemset((uint16_t *)a->v.card + at, 0xff, (size_t)a->view.head_dim * 2);
+            size_t bytes = tensor_bytes(&a->k) / a->k.n, n = (size_t)a->view.head_dim * bytes;
+            cudaMemset((char *)a->k.card + (size_t)at * bytes, 0xff, n);
+            cudaMemset((char *)a->v.card + (size_t)at * bytes, 0xff, n);
         }
     free(cached);
 }
@@ -414,46 +412,89 @@ static struct judge rows_judge(const struct attention_scene *a, int n_seqs)
     return judge;
 }
 
-/* qkv then attention, checked together with the cache that qkv wrote. */
-static void attention_once(const int32_t (*seqs)[2], int n_seqs, int32_t group, int32_t d, int32_t block_tokens, int32_t window)
+struct attention_shape {
+    int32_t group, d, block_tokens, window;
+    enum mr_dtype kv;
+    bool exact;
+};
+
+/* Random heads, a cache with NaN where nothing is cached, and the step's own rows written by qkv. */
+static struct attention_scene attention_open(const int32_t (*seqs)[2], int n_seqs, const struct attention_shape *shape)
 {
+    int32_t group = shape->group, d = shape->d, block_tokens = shape->block_tokens;
     struct attention_scene a = {.s = scene_make(seqs, n_seqs, block_tokens, MAX_BLOCKS), .group = group, .n_kv = 2, .n_heads = 2 * group,
-                                .window = window, .width = (2 * group + 4) * d, .scale = 1 / sqrtf((float)d)};
+                                .window = shape->window, .width = (2 * group + 4) * d, .scale = 1 / sqrtf((float)d),
+                                .on = shape->exact ? exact : device};
     int64_t slab = (int64_t)a.s->n_blocks * a.n_kv * block_tokens * d;
+    bool small = shape->kv == MR_E4M3;
     a.qkv = tensor_random((size_t)MAX_TOKENS * a.width, 1);
     a.out = tensor_poison((size_t)a.s->batch.n_tokens * a.n_heads * d);
-    a.k = tensor_random((size_t)slab, 1);
-    a.v = tensor_random((size_t)slab, 1);
-    a.view = (struct mr_kv_view){a.k.card, a.v.card, MR_BF16, MR_BF16, a.s->n_blocks, block_tokens, a.n_kv, d, (int64_t)a.n_kv * block_tokens * d,
-                                 (int64_t)block_tokens * d, d, 1, 1};
+    a.k = tensor_random_as((size_t)slab, 1, shape->kv);
+    a.v = tensor_random_as((size_t)slab, 1, shape->kv);
+    a.view = (struct mr_kv_view){a.k.card, a.v.card, shape->kv, shape->kv, a.s->n_blocks, block_tokens, a.n_kv, d,
+                                 (int64_t)a.n_kv * block_tokens * d, (int64_t)block_tokens * d, d, small ? 0.5f : 1, small ? 0.25f : 1};
+    for (int64_t i = 0; i < slab; i++) { /* what the cache holds counts times its scale */
+        a.k.host[i] *= a.view.k_scale;
+        a.v.host[i] *= a.view.v_scale;
+    }
     a.frequency = malloc((size_t)d / 2 * sizeof(float));
     for (int i = 0; i < d / 2; i++)
         a.frequency[i] = powf(10000, -2.0f * (float)i / (float)d);
     cache_poison(&a, seqs, n_seqs);
     float *frequency = ops->upload_f32(device, a.frequency, (size_t)d / 2);
-    EXPECT_EQ(ops->begin(device, &a.s->batch), MR_OK);
-    EXPECT_EQ(ops->qkv(device, &(struct mr_qkv_params){.qkv = a.qkv.card, .kv = &a.view, .rope_frequency = frequency, .rope_magnitude = 1,
-                                                       .rope = MR_ROPE_PAIRS, .n_heads = a.n_heads, .rope_dim = d}), MR_OK);
-    EXPECT_EQ(ops->attention(device, &(struct mr_attention_params){a.qkv.card, &a.view, a.out.card, a.scale, 0, window, a.n_heads}), MR_OK);
-    a.rotated = (struct tensor){a.qkv.n, malloc(a.qkv.n * sizeof(float)), a.qkv.card};
+    EXPECT_EQ(ops->begin(a.on, &a.s->batch), MR_OK);
+    EXPECT_EQ(ops->qkv(a.on, &(struct mr_qkv_params){.qkv = a.qkv.card, .kv = &a.view, .rope_frequency = frequency, .rope_magnitude = 1,
+                                                     .rope = MR_ROPE_PAIRS, .n_heads = a.n_heads, .rope_dim = d}), MR_OK);
+    EXPECT_EQ(ops->finish(a.on), MR_OK);
+    ops->release(device, frequency);
+    return a;
+}
+
+static void attention_close(struct attention_scene *a)
+{
+    free(a->frequency);
+    tensor_free(&a->qkv);
+    tensor_free(&a->out);
+    tensor_free(&a->k);
+    tensor_free(&a->v);
+    free(a->s);
+}
+
+static void attention_attend(const struct attention_scene *a, const struct mr_batch *batch, int32_t first_row, void *out)
+{
+    const char *qkv = (const char *)a->qkv.card + (size_t)first_row * (size_t)a->width * 2;
+    EXPECT_EQ(ops->begin(a->on, batch), MR_OK);
+    EXPECT_EQ(ops->attention(a->on, &(struct mr_attention_params){qkv, &a->view, out, a->scale, 0, a->window, a->n_heads}), MR_OK);
+    EXPECT_EQ(ops->finish(a->on), MR_OK);
+}
+
+/* qkv then attention, checked together with the cache that qkv wrote. */
+static void attention_check(const int32_t (*seqs)[2], int n_seqs, const struct attention_shape *shape)
+{
+    struct attention_scene a = attention_open(seqs, n_seqs, shape);
+    attention_attend(&a, &a.s->batch, 0, a.out.card);
+    a.rotated = (struct tensor){a.qkv.n, malloc(a.qkv.n * sizeof(float)), a.qkv.card, MR_BF16};
     tensor_fetch(&a.out);
     tensor_fetch(&a.rotated);
     tensor_fetch(&a.k);
     tensor_fetch(&a.v);
+    for (size_t i = 0; i < a.k.n; i++) {
+        a.k.host[i] *= a.view.k_scale;
+        a.v.host[i] *= a.view.v_scale;
+    }
     EXPECT(rope_right(&a));
     struct judge judge = rows_judge(&a, n_seqs);
     EXPECT(judge_ok(&judge));
     if (!judge_ok(&judge))
-        printf("attention group %d dim %d block %d window %d: %g against %g%s\n", group, d, block_tokens, window, judge.worst, judge.worst_ref,
-               judge.broken ? ", not a number" : "");
-    free(a.frequency);
+        printf("attention group %d dim %d block %d window %d %s %s: %g against %g%s\n", shape->group, shape->d, shape->block_tokens, shape->window,
+               mr_dtype_name(shape->kv), shape->exact ? "exact" : "fast", judge.worst, judge.worst_ref, judge.broken ? ", not a number" : "");
     free(a.rotated.host);
-    ops->release(device, frequency);
-    tensor_free(&a.qkv);
-    tensor_free(&a.out);
-    tensor_free(&a.k);
-    tensor_free(&a.v);
-    free(a.s);
+    attention_close(&a);
+}
+
+static void attention_once(const int32_t (*seqs)[2], int n_seqs, int32_t group, int32_t d, int32_t block_tokens, int32_t window)
+{
+    attention_check(seqs, n_seqs, &(struct attention_shape){group, d, block_tokens, window, MR_BF16, false});
 }
 
 TEST(attention)
@@ -478,4 +519,105 @@ TEST(attention)
     attention_once(prefill, 6, 4, 128, 16, 50);
 }
 
-TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention))
+/* The row-wise kernel: the deterministic mode, and the caches that wgmma does not take. */
+TEST(attention_rows)
+{
+    REQUIRE(ready());
+    static const int32_t decode[][2] = {{0, 1}, {15, 1}, {127, 1}, {128, 1}, {300, 1}, {2500, 1}};
+    static const int32_t prefill[][2] = {{0, 2}, {0, 63}, {5, 65}, {100, 17}, {700, 130}, {33, 1}};
+    static const int32_t groups[] = {1, 3, 4, 5, 7, 8, 16}, dims[] = {64, 96, 128, 192, 256};
+    static const enum mr_dtype types[] = {MR_BF16, MR_F16, MR_E4M3};
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < 7; i++) {
+            struct attention_shape shape = {groups[i], dims[i % 5], i % 2 ? 32 : 16, i == 3 ? 100 : 0, types[t], true};
+            attention_check(decode, 6, &shape);
+            attention_check(prefill, 6, &shape);
+        }
+}
+
+/* Every row of one sequence as one chunk, in two, and decoded alone: rows whose bits are not those of the one chunk. */
+static int32_t rows_other(const struct attention_shape *shape)
+{
+    enum { ROWS = 330 };
+    static const int32_t whole[][2] = {{0, ROWS}};
+    struct attention_scene a = attention_open(whole, 1, shape);
+    size_t row_bytes = (size_t)a.n_heads * (size_t)shape->d * 2;
+    char *one = malloc(ROWS * row_bytes), *other = malloc(ROWS * row_bytes);
+    int32_t wrong = 0;
+    attention_attend(&a, &a.s->batch, 0, a.out.card);
+    cudaMemcpy(one, a.out.card, ROWS * row_bytes, cudaMemcpyDeviceToHost);
+    static const int32_t cuts[] = {0, 101, 128, ROWS};
+    for (int c = 0; c < 3; c++) {
+        int32_t first = cuts[c], n = cuts[c + 1] - first, start[2] = {0, n}, length = first + n;
+        struct mr_batch batch = {n, 1, 0, MAX_BLOCKS, a.s->ids, a.s->positions + first, a.s->slots + first, start, &length, a.s->table, a.s->rows};
+        attention_attend(&a, &batch, first, a.out.card);
+        cudaMemcpy(other, a.out.card, (size_t)n * row_bytes, cudaMemcpyDeviceToHost);
+        for (int32_t r = 0; r < n; r++)
+            wrong += memcmp(one + (size_t)(first + r) * row_bytes, other + (size_t)r * row_bytes, row_bytes) != 0;
+    }
+    for (int32_t r = 0; r < ROWS; r++) {
+        int32_t start[2] = {0, 1}, length = r + 1;
+        struct mr_batch batch = {1, 1, 0, MAX_BLOCKS, a.s->ids, a.s->positions + r, a.s->slots + r, start, &length, a.s->table, a.s->rows};
+        attention_attend(&a, &batch, r, a.out.card);
+        cudaMemcpy(other, a.out.card, row_bytes, cudaMemcpyDeviceToHost);
+        wrong += memcmp(one + (size_t)r * row_bytes, other, row_bytes) != 0;
+    }
+    free(one);
+    free(other);
+    attention_close(&a);
+    return wrong;
+}
+
+TEST(attention_same_bits)
+{
+    REQUIRE(ready());
+    static const enum mr_dtype types[] = {MR_BF16, MR_F16, MR_E4M3};
+    static const int32_t dims[] = {64, 96, 128, 192, 256};
+    for (int t = 0; t < 3; t++)
+        for (int d = 0; d < 5; d++) {
+            struct attention_shape shape = {t + 3, dims[d], 16, d == 2 ? 150 : 0, types[t], true};
+            int32_t wrong = rows_other(&shape);
+            EXPECT_EQ(wrong, 0);
+            if (wrong)
+                printf("dim %d %s: %d rows differ\n", dims[d], mr_dtype_name(types[t]), wrong);
+        }
+    EXPECT(rows_other(&(struct attention_shape){4, 128, 16, 0, MR_BF16, false}) > 0); /* else this could not tell */
+}
+
+/* The deterministic mode's products: a row's bits at any number of rows. */
+static int32_t products_other(int64_t n, int64_t k, bool out_f32)
+{
+    enum { ROWS = MAX_TOKENS };
+    float *host;
+    struct mr_weight *weight = weight_random(n, k, &host);
+    struct tensor in = tensor_random((size_t)(ROWS * k), 1);
+    size_t row_bytes = (size_t)n * (out_f32 ? 4 : 2);
+    void *out = ops->alloc(device, ROWS * row_bytes);
+    char *all = malloc(ROWS * row_bytes), *some = malloc(ROWS * row_bytes);
+    int32_t wrong = 0;
+    for (int32_t rows = ROWS, turn = 0; rows >= 1; rows = rows > 64 ? rows * 5 / 6 : rows - 1, turn++) {
+        EXPECT_EQ(ops->matmul(exact, &(struct mr_matmul_params){weight, in.card, out, NULL, rows, out_f32}), MR_OK);
+        EXPECT_EQ(ops->finish(exact), MR_OK);
+        cudaMemcpy(turn ? some : all, out, (size_t)rows * row_bytes, cudaMemcpyDeviceToHost);
+        wrong += turn && memcmp(all, some, (size_t)rows * row_bytes) != 0;
+    }
+    free(all);
+    free(some);
+    free(host);
+    ops->release(device, out);
+    ops->weight_close(device, weight);
+    tensor_free(&in);
+    return wrong;
+}
+
+TEST(matmul_same_bits)
+{
+    REQUIRE(ready());
+    static const int32_t shapes[][2] = {{960, 576}, {576, 576}, {3072, 576}, {576, 1536}, {6144, 4096}, {4096, 4096}, {4096, 14336}, {28672, 4096}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        EXPECT_EQ(products_other(shapes[i][0], shapes[i][1], false), 0);
+    EXPECT_EQ(products_other(49152, 576, true), 0);
+}
+
+TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention), TEST_CASE(attention_rows),
+          TEST_CASE(attention_same_bits), TEST_CASE(matmul_same_bits))

@@ -9,7 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DRIVER_BLOCK_TOKENS = 16 };
+enum { DRIVER_BLOCK_TOKENS = 16, DRIVER_STEP_TOKENS = 256 };
+
+/* What a driver runs on. */
+struct driver_kind {
+    const struct mr_ops *ops;
+    enum mr_precision precision;
+    enum mr_dtype weights, kv; /* weights: see mr_device_options */
+};
 
 struct driver {
     const struct mr_ops *ops;
@@ -18,6 +25,7 @@ struct driver {
     struct mr_kv_store *store;
     int32_t slots, blocks_a_slot, max_tokens, max_logits;
     int32_t *ids, *positions, *kv_slots, *seq_start, *seq_length, *tables, *logit_rows;
+    float *logits; /* [max_logits][vocabulary], the last step's */
 };
 
 /* Tokens [start, start + n) of the sequence in a slot; logits of rows at positions logits_from and later. */
@@ -26,12 +34,12 @@ struct driver_piece {
     int32_t slot, start, n, logits_from;
 };
 
-static inline bool driver_open(struct driver *d, const char *source, enum mr_precision precision, int32_t slots, int32_t context, int32_t max_tokens,
-                               int32_t max_logits)
+static inline bool driver_open_on(struct driver *d, const struct driver_kind *kind, const char *source, int32_t slots, int32_t context,
+                                  int32_t max_tokens, int32_t max_logits)
 {
     struct mr_shape shape;
     struct mr_err err = {0};
-    *d = (struct driver){.ops = mr_ops_cpu(), .slots = slots, .max_tokens = max_tokens, .max_logits = max_logits,
+    *d = (struct driver){.ops = kind->ops, .slots = slots, .max_tokens = max_tokens, .max_logits = max_logits,
                          .blocks_a_slot = (context + DRIVER_BLOCK_TOKENS - 1) / DRIVER_BLOCK_TOKENS};
     if (mr_model_shape_read(source, &shape, &err)) {
         printf("%s\n", err.text);
@@ -39,12 +47,13 @@ static inline bool driver_open(struct driver *d, const char *source, enum mr_pre
     }
     const char *threads = getenv("MILLRACE_TEST_THREADS"); /* 1 on a machine that is busy with other work */
     struct mr_device_options device = {
-        .threads = threads ? atoi(threads) : 0, .precision = precision, .max_tokens = max_tokens, .max_seqs = slots, .max_blocks = d->blocks_a_slot,
+        .threads = threads ? atoi(threads) : 0, .precision = kind->precision, .weight_dtype = kind->weights, .max_tokens = max_tokens,
+        .max_seqs = slots, .max_blocks = d->blocks_a_slot,
         .max_row_elements = (size_t)(shape.ffn > shape.hidden ? shape.ffn : shape.hidden) +
                             (size_t)(shape.n_heads + 2 * shape.n_kv_heads) * (size_t)shape.head_dim};
-    enum mr_dtype kv = precision == MR_EXACT ? MR_F32 : MR_F16;
     struct mr_kv_store_options store = {.n_layers = shape.n_layers, .n_kv_heads = shape.n_kv_heads, .head_dim = shape.head_dim,
-                                        .block_tokens = DRIVER_BLOCK_TOKENS, .n_blocks = slots * d->blocks_a_slot, .k_dtype = kv, .v_dtype = kv};
+                                        .block_tokens = DRIVER_BLOCK_TOKENS, .n_blocks = slots * d->blocks_a_slot, .k_dtype = kind->kv,
+                                        .v_dtype = kind->kv};
     if (d->ops->open(&device, &d->device, &err) ||
         mr_model_open(source, &(struct mr_model_options){.ops = d->ops, .device = d->device, .max_tokens = max_tokens, .max_logits = max_logits,
                                                          .seed = 1}, &d->model, &err) ||
@@ -52,6 +61,8 @@ static inline bool driver_open(struct driver *d, const char *source, enum mr_pre
         printf("%s\n", err.text);
         return false;
     }
+    d->logits = malloc((size_t)max_logits * (size_t)shape.vocabulary * sizeof(float));
+    CHECK(d->logits);
     d->ids = calloc((size_t)max_tokens, sizeof(int32_t));
     d->positions = calloc((size_t)max_tokens, sizeof(int32_t));
     d->kv_slots = calloc((size_t)max_tokens, sizeof(int32_t));
@@ -63,8 +74,16 @@ static inline bool driver_open(struct driver *d, const char *source, enum mr_pre
     return true;
 }
 
+static inline bool driver_open(struct driver *d, const char *source, enum mr_precision precision, int32_t slots, int32_t context, int32_t max_tokens,
+                               int32_t max_logits)
+{
+    struct driver_kind cpu = {mr_ops_cpu(), precision, MR_F32, precision == MR_EXACT ? MR_F32 : MR_F16};
+    return driver_open_on(d, &cpu, source, slots, context, max_tokens, max_logits);
+}
+
 static inline void driver_close(struct driver *d)
 {
+    free(d->logits);
     int32_t *arrays[] = {d->ids, d->positions, d->kv_slots, d->logit_rows, d->seq_start, d->seq_length, d->tables};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
@@ -107,8 +126,11 @@ static inline const float *driver_step(struct driver *d, const struct driver_pie
         printf("a step of %d tokens, %d sequences, %d rows: %s\n", batch.n_tokens, batch.n_seqs, batch.n_logits, mr_status_name(status));
     if (d->ops->finish(d->device) || status)
         return NULL;
+    size_t bytes = (size_t)batch.n_logits * (size_t)mr_model_shape(d->model)->vocabulary * sizeof(float);
+    if (d->ops->download(d->device, d->logits, mr_model_logits(d->model), bytes))
+        return NULL;
     *n_logits = batch.n_logits;
-    return mr_model_logits(d->model);
+    return d->logits;
 }
 
 #endif
