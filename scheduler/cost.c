@@ -2,7 +2,8 @@
 
 int64_t cost_dense_ps(const struct mr_sched_cost *cost, struct cost_load load)
 {
-    return cost->base_ps + cost->token_ps * load.tokens + cost->context_ps * load.context + cost->pair_ps * load.pairs + cost->overhead_ps;
+    return cost->base_ps + cost->token_ps * load.tokens + cost->row_ps * load.rows + cost->context_ps * load.context + cost->pair_ps * load.pairs +
+           cost->overhead_ps;
 }
 
 int64_t cost_step_ps(const struct mr_sched_cost *cost, struct cost_load load)

@@ -9,18 +9,19 @@ struct cost_load {
     int64_t tokens;  /* n */
     int64_t context; /* C: summed context of the decodes */
     int64_t pairs;   /* A: sum over chunks of chunk x (past + chunk / 2) */
+    int64_t rows;    /* R: decodes */
 };
 
 static inline int64_t cost_pairs(int64_t start, int64_t n) { return n * (start + n / 2); }
-static inline struct cost_load cost_load_decode(int64_t start) { return (struct cost_load){1, start + 1, 0}; }
-static inline struct cost_load cost_load_chunk(int64_t start, int64_t n) { return (struct cost_load){n, 0, cost_pairs(start, n)}; }
+static inline struct cost_load cost_load_decode(int64_t start) { return (struct cost_load){1, start + 1, 0, 1}; }
+static inline struct cost_load cost_load_chunk(int64_t start, int64_t n) { return (struct cost_load){n, 0, cost_pairs(start, n), 0}; }
 static inline struct cost_load cost_load_sum(struct cost_load a, struct cost_load b)
 {
-    return (struct cost_load){a.tokens + b.tokens, a.context + b.context, a.pairs + b.pairs};
+    return (struct cost_load){a.tokens + b.tokens, a.context + b.context, a.pairs + b.pairs, a.rows + b.rows};
 }
 static inline struct cost_load cost_load_less(struct cost_load a, struct cost_load b)
 {
-    return (struct cost_load){a.tokens - b.tokens, a.context - b.context, a.pairs - b.pairs};
+    return (struct cost_load){a.tokens - b.tokens, a.context - b.context, a.pairs - b.pairs, a.rows - b.rows};
 }
 
 int64_t cost_step_ps(const struct mr_sched_cost *cost, struct cost_load load);

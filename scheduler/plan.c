@@ -95,13 +95,14 @@ static void grow_class(struct mr_sched *s, int c)
 static void latency_sum(struct mr_sched *s)
 {
     for (int c = MR_TIER_REALTIME; c <= MR_TIER_STANDARD; c++)
-        s->now.latency = cost_load_sum(s->now.latency, (struct cost_load){s->classes[c].n_decodes, s->classes[c].decode_context, 0});
+        s->now.latency = cost_load_sum(s->now.latency, (struct cost_load){s->classes[c].n_decodes, s->classes[c].decode_context, 0,
+                                                                          s->classes[c].n_decodes});
 }
 
 /* All of them at once, when none is taken yet and all fit: the common case. */
 static bool decode_whole_class(struct mr_sched *s, struct class *class)
 {
-    struct cost_load load = cost_load_sum(s->now.load, (struct cost_load){class->n_decodes, class->decode_context, 0});
+    struct cost_load load = cost_load_sum(s->now.load, (struct cost_load){class->n_decodes, class->decode_context, 0, class->n_decodes});
     if (class->n_taken || class->n_decodes > tokens_left(s) || cost_step_ps(&s->config.cost, load) > s->now.budget_ps)
         return false;
     memset(class->decode_take, 1, (size_t)class->n_decodes);

@@ -32,9 +32,11 @@ enum {
 
 struct mr_sched; /* opaque */
 
-/* Coefficients of a step's time, int64 picoseconds (scheduling.md 3.2): t = max(floor, base + token * n) + context * C + pair * A + overhead. */
+/* Coefficients of a step's time, int64 picoseconds (scheduling.md 3.2): t = max(floor, base + token * n) + row * R + context * C +
+ * pair * A + overhead. */
 struct mr_sched_cost {
     int64_t floor_ps, base_ps, token_ps, context_ps, pair_ps, overhead_ps;
+    int64_t row_ps; /* of a decode beside its token: the row of logits that it wants. 0 where the head is read faster than it is multiplied */
 };
 
 struct mr_sched_tier_config {

@@ -169,7 +169,7 @@ static int special_parse(const struct parse *parse, const char *word, char *rest
     struct mr_sched_cost *cost = &scenario->config.cost;
     char name[32];
     double a = 0, b = 0;
-    long long v[6];
+    long long v[7];
     if (strcmp(word, "slo") == 0 || strcmp(word, "floor") == 0) {
         bool slo = *word == 's';
         if (sscanf(rest, "%31s %lf %lf", name, &a, &b) != (slo ? 3 : 2) || tier_named(name) < 0)
@@ -182,9 +182,10 @@ static int special_parse(const struct parse *parse, const char *word, char *rest
         return 1;
     }
     if (strcmp(word, "cost") == 0) {
-        if (sscanf(rest, "%lld %lld %lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5]) != 6)
+        v[6] = 0; /* the last may be left out */
+        if (sscanf(rest, "%lld %lld %lld %lld %lld %lld %lld", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6]) < 6)
             return -1;
-        *cost = (struct mr_sched_cost){v[0], v[1], v[2], v[3], v[4], v[5]};
+        *cost = (struct mr_sched_cost){v[0], v[1], v[2], v[3], v[4], v[5], v[6]};
         return 1;
     }
     if (strcmp(word, "card") == 0) {
