@@ -39,7 +39,7 @@ void mr_sched_config_profile(struct mr_sched_config *c)
     c->forced_chunk = or_default(c->forced_chunk, c->chunk_quantum <= 16 ? 32 : 256);
     /* SLOs: the default, or twice what one prompt of 512 tokens, and four times what a step of 8 decodes and a floor takes. */
     int64_t prompt_ns = 2 * cost_step_ps(cost, cost_load_chunk(0, 512)) / 1000;
-    int64_t step_ns = 4 * cost_step_ps(cost, cost_load_sum((struct cost_load){8, 8 * 512, 0}, cost_load_chunk(0, c->floor_tokens))) / 1000;
+    int64_t step_ns = 4 * cost_step_ps(cost, cost_load_sum((struct cost_load){8, 8 * 512, 0, 8}, cost_load_chunk(0, c->floor_tokens))) / 1000;
     for (int tier = 0; tier < MR_TIER_BULK; tier++) {
         int64_t ttft = TTFT_MS[tier] * MR_NS_PER_MS, tpot = TPOT_MS[tier] * MR_NS_PER_MS;
         int64_t factor = tier == MR_TIER_REALTIME ? 1 : 4;

@@ -69,7 +69,7 @@ void sim_fuzz_scenario(uint64_t seed, struct sim_scenario *s)
     c->max_jobs = 128;
     c->max_tenants = 16;
     c->cost = (struct mr_sched_cost){1000000000LL * between(&r, 0, 2), 500000000, 20000000LL * between(&r, 1, 5), 100000LL * between(&r, 0, 10),
-            1000, 100000000};
+            1000, 100000000, 0};
     c->tier[0] = (struct mr_sched_tier_config){1000000LL * between(&r, 20, 200), 1000000LL * between(&r, 6, 40), 700};
     c->tier[1] = (struct mr_sched_tier_config){1000000LL * between(&r, 100, 2000), 1000000LL * between(&r, 10, 80), 250};
     c->tier[2].floor_permille = 50;

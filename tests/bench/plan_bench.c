@@ -46,7 +46,7 @@ static void measure(const struct size *size, int64_t for_ns, const struct mr_clo
     struct mr_sched_config config = {.n_blocks = size->resident * 60, .block_tokens = 16, .max_seqs = size->resident, .max_step_tokens = 8192,
                                      .max_jobs = size->resident + size->visible + 16, .max_tenants = size->tenants, .max_context = 1024,
                                      .chunk_quantum = 64, .tier = {{500000000, 50000000, 700}, {5000000000, 100000000, 250}, {0, 0, 50}},
-                                     .cost = {3900000000, 1500000000, 18400000, 36400, 1310, 600000000}};
+                                     .cost = {3900000000, 1500000000, 18400000, 36400, 1310, 600000000, 0}};
     struct mr_sched *sched = NULL;
     struct mr_err err;
     int64_t *times = calloc(1 << 20, sizeof *times), now = 1000000000, resident = 0;

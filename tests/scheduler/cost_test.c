@@ -1,7 +1,7 @@
 #include "scheduler/cost.h"
 #include "tests/test.h"
 
-static const struct mr_sched_cost h200 = {3900000000, 1500000000, 18400000, 36400, 1310, 600000000};
+static const struct mr_sched_cost h200 = {3900000000, 1500000000, 18400000, 36400, 1310, 600000000, 0};
 
 TEST(the_budget_table_of_the_design)
 {
