@@ -1,6 +1,6 @@
 /* The state mirror on Redis.
  *
- * Owns a queue of copied updates, one thread, one connection.
+ * Owns a queue of copied updates, one of questions and one of answers, one thread, one connection.
  *
  *     away --connect, AUTH, SELECT, SCRIPT LOAD--> up --error, timeout--> away (backoff doubles up to MR_REDIS_BACKOFF_MAX_MS)
  *
@@ -10,7 +10,8 @@
  * 2. Every update ends in exactly one count: written, stale, dropped or failed.
  * 3. At most MR_REDIS_BATCH_MAX commands are on the way; all their answers are read before more are sent. Every wait on the
  *    socket ends after timeout_ms, and then the connection is given up: its answers could no longer be told apart.
- * 4. Only the thread touches the connection; flags and counts are atomic.
+ * 4. Questions go before updates. One that meets a lost connection has no answer; who asked waits for a while only.
+ * 5. Only the thread touches the connection; flags and counts are atomic.
  *
  * Rejected: hiredis' asynchronous interface (needs an event loop and gains nothing over a pipeline); plain HSET for updates
  * without an epoch (a second path for the same thing). */
@@ -65,10 +66,21 @@ struct update {
     char text[];                             /* key ("mr:" before it), then those */
 };
 
+/* A question: key ("mr:" before it), then the value to claim. */
+struct question {
+    enum mr_state_ask_kind kind;
+    uint64_t tag;
+    int64_t expire_ms;
+    struct mr_wake *wake;
+    size_t key_bytes, value_bytes;
+    char text[];
+};
+
 struct redis {
     struct target target;
     struct mr_wake wake;
     struct mr_ring queue; /* of struct update * */
+    struct mr_ring questions, answers; /* of struct question *, of struct mr_state_answer */
     pthread_t thread;
     atomic_bool stop, up, away;
     atomic_ullong written, stale, dropped, failed;
@@ -309,6 +321,62 @@ static void send_batch(struct redis *redis, struct update *const *all, int n)
     redis->used_ns = now_ns();
 }
 
+/* Two commands: the second reply (CLAIM) or the first (TAKE) is the answer. */
+static void append_question(struct redis *redis, const struct question *q)
+{
+    const char *key = q->text, *value = q->text + q->key_bytes;
+    if (q->kind == MR_STATE_CLAIM) {
+        redisAppendCommand(redis->context, "SET %b %b NX PX %lld", key, q->key_bytes, value, q->value_bytes, (long long)q->expire_ms);
+        redisAppendCommand(redis->context, "GET %b", key, q->key_bytes);
+    } else {
+        redisAppendCommand(redis->context, "HGET %b line", key, q->key_bytes);
+        redisAppendCommand(redis->context, "DEL %b", key, q->key_bytes);
+    }
+}
+
+static void put_answer(struct redis *redis, const struct question *q, const redisReply *reply)
+{
+    struct mr_state_answer answer = {.kind = q->kind, .tag = q->tag};
+    if (reply->type == REDIS_REPLY_STRING && reply->len <= MR_REDIS_UPDATE_BYTES_MAX && (answer.text = malloc(reply->len + 1))) {
+        memcpy(answer.text, reply->str, reply->len);
+        answer.n = reply->len;
+    }
+    if (!mr_ring_push(&redis->answers, &answer))
+        free(answer.text); /* as if it had never come */
+    mr_wake_signal(q->wake);
+}
+
+static void ask_batch(struct redis *redis, struct question *const *batch, int n)
+{
+    for (int i = 0; i < n; i++)
+        append_question(redis, batch[i]);
+    for (int i = 0; i < 2 * n; i++) {
+        redisReply *reply = NULL;
+        if (redisGetReply(redis->context, (void **)&reply) != REDIS_OK) {
+            give_up(redis, redis->context->errstr);
+            return;
+        }
+        if (i % 2 == (batch[i / 2]->kind == MR_STATE_CLAIM))
+            put_answer(redis, batch[i / 2], reply);
+        freeReplyObject(reply);
+    }
+    redis->used_ns = now_ns();
+}
+
+static void ask_all(struct redis *redis)
+{
+    struct question *batch[MR_REDIS_BATCH_MAX];
+    for (int n = 1; n > 0;) {
+        n = 0;
+        while (n < MR_REDIS_BATCH_MAX && mr_ring_pop(&redis->questions, &batch[n]))
+            n++;
+        if (n > 0 && redis->context)
+            ask_batch(redis, batch, n);
+        for (int i = 0; i < n; i++)
+            free(batch[i]);
+    }
+}
+
 static int take_batch(struct redis *redis, struct update **batch)
 {
     int n = 0;
@@ -333,6 +401,7 @@ static void step(struct redis *redis)
     struct update *batch[MR_REDIS_BATCH_MAX];
     if (!redis->context && now_ns() >= redis->retry_ns)
         try_connect(redis);
+    ask_all(redis);
     for (int n; (n = take_batch(redis, batch)) > 0;) {
         if (redis->context)
             send_batch(redis, batch, n);
@@ -340,6 +409,7 @@ static void step(struct redis *redis)
             atomic_fetch_add(&redis->dropped, (unsigned long long)n);
         for (int i = 0; i < n; i++)
             free(batch[i]);
+        ask_all(redis);
     }
     if (redis->context && now_ns() - redis->used_ns >= PING_EVERY_MS * MR_NS_PER_MS)
         ping(redis);
@@ -397,9 +467,50 @@ static bool redis_put(void *self, const struct mr_state_update *update)
     return false;
 }
 
+static bool redis_ask(void *self, const struct mr_state_ask *ask, struct mr_wake *wake)
+{
+    struct redis *redis = self;
+    size_t bytes = 3 + ask->key.n + ask->value.n;
+    struct question *q = atomic_load(&redis->away) || bytes > MR_REDIS_UPDATE_BYTES_MAX ? NULL : malloc(sizeof *q + bytes);
+    if (!q)
+        return false;
+    *q = (struct question){.kind = ask->kind, .tag = ask->tag, .expire_ms = ask->expire_ms > 0 ? ask->expire_ms : 1, .wake = wake,
+                           .key_bytes = 3 + ask->key.n, .value_bytes = ask->value.n};
+    memcpy(q->text, "mr:", 3);
+    memcpy(q->text + 3, ask->key.p, ask->key.n);
+    if (ask->value.n)
+        memcpy(q->text + q->key_bytes, ask->value.p, ask->value.n);
+    if (mr_ring_push(&redis->questions, &q))
+        return true;
+    free(q);
+    return false;
+}
+
+static bool redis_answer(void *self, struct mr_state_answer *out) { return mr_ring_pop(&((struct redis *)self)->answers, out); }
+
 static bool redis_healthy(void *self)
 {
     return atomic_load(&((struct redis *)self)->up);
+}
+
+/* What was opened of it; the thread is not there, or gone. */
+static void redis_free(struct redis *redis)
+{
+    struct update *update;
+    struct question *question;
+    struct mr_state_answer answer;
+    while (redis->queue.slots && mr_ring_pop(&redis->queue, &update))
+        free(update);
+    while (redis->questions.slots && mr_ring_pop(&redis->questions, &question))
+        free(question);
+    while (redis->answers.slots && mr_ring_pop(&redis->answers, &answer))
+        free(answer.text);
+    mr_ring_close(&redis->queue);
+    mr_ring_close(&redis->questions);
+    mr_ring_close(&redis->answers);
+    mr_wake_close(&redis->wake);
+    explicit_bzero(redis->target.password, sizeof redis->target.password);
+    free(redis);
 }
 
 enum mr_status mr_redis_open(const struct mr_redis_options *options, struct mr_state_port *out, struct mr_err *err)
@@ -412,16 +523,14 @@ enum mr_status mr_redis_open(const struct mr_redis_options *options, struct mr_s
         free(redis);
         return status;
     }
-    bool wake = mr_wake_open(&redis->wake), queue = wake && mr_ring_open(&redis->queue, MR_REDIS_QUEUE_MAX, sizeof(struct update *), &redis->wake);
-    if (!queue || pthread_create(&redis->thread, NULL, body, redis)) {
-        if (queue)
-            mr_ring_close(&redis->queue);
-        if (wake)
-            mr_wake_close(&redis->wake);
-        free(redis);
+    bool ok = mr_wake_open(&redis->wake) && mr_ring_open(&redis->queue, MR_REDIS_QUEUE_MAX, sizeof(struct update *), &redis->wake)
+              && mr_ring_open(&redis->questions, MR_REDIS_QUEUE_MAX, sizeof(struct question *), &redis->wake)
+              && mr_ring_open(&redis->answers, MR_REDIS_QUEUE_MAX, sizeof(struct mr_state_answer), NULL);
+    if (!ok || pthread_create(&redis->thread, NULL, body, redis)) {
+        redis_free(redis);
         return mr_err_set(err, MR_ERR_IO, "no descriptor, memory or thread left for Redis");
     }
-    *out = (struct mr_state_port){.put = redis_put, .healthy = redis_healthy, .self = redis};
+    *out = (struct mr_state_port){.put = redis_put, .healthy = redis_healthy, .ask = redis_ask, .answer = redis_answer, .self = redis};
     return MR_OK;
 }
 
@@ -434,12 +543,7 @@ void mr_redis_close(struct mr_state_port *port)
     atomic_store(&redis->stop, true);
     mr_wake_signal(&redis->wake);
     pthread_join(redis->thread, NULL);
-    for (struct update *update; mr_ring_pop(&redis->queue, &update);)
-        free(update);
-    mr_ring_close(&redis->queue);
-    mr_wake_close(&redis->wake);
-    explicit_bzero(redis->target.password, sizeof redis->target.password);
-    free(redis);
+    redis_free(redis);
 }
 
 struct mr_redis_counts mr_redis_counts(const struct mr_state_port *port)

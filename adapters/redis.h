@@ -3,14 +3,14 @@
  *
  * An update is one script (EVALSHA; loaded at every connection and again after NOSCRIPT): it leaves a hash alone that holds a
  * higher epoch, replaces what is no hash, and sets the expiry. Keys and values are sent by length: no user text is ever parsed.
- * An ACL user needs AUTH, SELECT, PING, SCRIPT LOAD, EVALSHA, HGET, HSET, PEXPIRE, TYPE, DEL on mr:*; a reader HGETALL and SCAN. */
+ * An ACL user needs AUTH, SELECT, PING, SCRIPT LOAD, EVALSHA, GET, SET, HGET, HSET, PEXPIRE, TYPE, DEL on mr:*; a reader HGETALL and SCAN. */
 #ifndef MR_ADAPTERS_REDIS_H
 #define MR_ADAPTERS_REDIS_H
 
 #include "worker/outside.h"
 
 enum {
-    MR_REDIS_QUEUE_MAX = 4096,        /* updates that wait; one more is dropped */
+    MR_REDIS_QUEUE_MAX = 4096,        /* updates, questions, answers that wait; one more is dropped */
     MR_REDIS_UPDATE_BYTES_MAX = 65536, /* of one update's key, fields and values; one byte more is dropped */
     MR_REDIS_BATCH_MAX = 64,          /* updates sent before their answers are read */
     MR_REDIS_KEYS_MAX = 10000,

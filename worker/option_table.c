@@ -77,6 +77,8 @@ static const struct mr_option table[] = {
     INT("kafka.replication", kafka.replication, "-1", -1, 100, "Replicas of a topic that millrace creates. -1: the broker's default."),
     INT("kafka.prefetch", kafka.prefetch_jobs, "64", 1, 100000,
         "Records of one partition that may wait for admission before the partition is paused."),
+    STRING("kafka.audit", kafka.audit, "audit", complain_worker,
+           "Topic of audit records (who ran, ended or cancelled what), behind kafka.prefix. Empty: none."),
     {"routes", MR_OPTION_ROUTES, AT(routes), "", 0, 0, NULL, NULL,
      "A list of groups, each joining an input topic to where its outcomes go: name, jobs, parked, stream, stream_parked, results, dead, "
      "control (topics), tier (realtime, standard, bulk), tenant (a name, or \"field\": the job says it), models and reply_topics (lists of "
@@ -91,6 +93,13 @@ static const struct mr_option table[] = {
     STRING("redis.ca_file", redis.ca_file, "", NULL, "Certificates to trust. Empty: the system's."),
     TIME("redis.timeout", redis.timeout_ms, "1s", 1, 600000, "How long one command may take before the connection counts as broken."),
     TIME("redis.expire", redis.expire_ms, "7d", 1000, 366 * DAY_MS, "How long a job's state is kept."),
+    BOOL("delivery.transactions", delivery.transactions, "false",
+         "Outcomes leave in one transaction with the position that they finish. Needs a real broker; every result waits for it (tests/bench/price)."),
+    BOOL("delivery.journal", delivery.journal, "true",
+         "Write what was accepted of a job to Redis now and then: who takes it over may prefill before it has read the log."),
+    BOOL("delivery.first", delivery.first, "true", "Find jobs with one id in different partitions, with Redis' help."),
+    BOOL("delivery.bare", delivery.bare, "false",
+         "For measuring only: no tail, no barrier; what is appended counts at once. Breaks every promise about delivery: jobs are lost and doubled."),
     STRING("http.listen", http.listen, "", complain_listen, "host:port for /metrics, /healthz and /readyz. Empty: none."),
     STRING("worker.id", worker.id, "", complain_worker, "Name of this worker in records and metrics. Empty: host name and process id."),
     TIME("worker.grace", worker.grace_ms, "30s", 0, DAY_MS, "How long a drain may go on with running jobs before it leaves them to others."),

@@ -38,6 +38,7 @@ struct mr_options {
         bool allow_plaintext;          /* a broker off loopback without TLS is refused unless this is true */
         int64_t partitions, replication; /* for `topics create`, dev-broker */
         int64_t prefetch_jobs;         /* records a partition that wait unadmitted before it is paused */
+        const char *audit;             /* topic of audit records, behind prefix; "": none */
     } kafka;
     const struct mr_route *routes; /* [n_routes]; three by default */
     int32_t n_routes;
@@ -49,6 +50,10 @@ struct mr_options {
         const char *ca_file;
         int64_t timeout_ms, expire_ms; /* of one command; of a job's state */
     } redis;
+    struct {
+        bool transactions, journal, first;
+        bool bare; /* breaks the promise */
+    } delivery;
     struct {
         const char *listen; /* host:port; "": none */
     } http;

@@ -46,45 +46,25 @@ void owner_log(struct mr_owner *owner, enum mr_log_action_kind kind, const char 
     log->offset = offset;
 }
 
-static bool add_control(struct mr_owner *owner, const char *topic)
-{
-    for (int32_t i = 0; i < owner->n_controls; i++) {
-        if (strcmp(owner->control[i].topic, topic) == 0)
-            return true;
-    }
-    if (owner->n_controls == MR_OWNER_CONTROLS_MAX)
-        return false;
-    struct owner_control *control = &owner->control[owner->n_controls++];
-    *control = (struct owner_control){.topic = topic, .next = -1};
-    mr_names_init(&control->cancels, MR_NAMES_MAX);
-    return true;
-}
-
 enum mr_status mr_owner_open(const struct mr_owner_config *config, struct mr_owner **out, struct mr_err *err)
 {
-    int32_t n_slots = config->max_jobs * 2; /* as many again may be on their way out of the engine */
-    if (config->max_jobs < 1 || n_slots > MR_OWNER_JOBS_MAX || config->max_tenants < 1 || config->max_tenants > MR_OWNER_TENANTS_MAX)
+    if (config->max_jobs < 1 || config->max_jobs > MR_OWNER_JOBS_MAX / 2 || config->max_tenants < 1 || config->max_tenants > MR_OWNER_TENANTS_MAX)
         return mr_err_set(err, MR_ERR_LIMIT, "at most %d jobs and %d tenants at a time", MR_OWNER_JOBS_MAX / 2, MR_OWNER_TENANTS_MAX);
     struct mr_owner *owner = calloc(1, sizeof *owner);
     if (!owner)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the owner");
     owner->config = *config;
-    owner->slots = calloc((size_t)n_slots, sizeof *owner->slots);
-    owner->tenants = calloc((size_t)config->max_tenants, sizeof *owner->tenants);
-    if (!owner->slots || !owner->tenants) {
+    if (!owner_slots_open(owner)) {
         mr_owner_close(owner);
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for %d jobs", config->max_jobs);
     }
-    owner->n_slots = n_slots;
-    for (int32_t i = 0; i < n_slots; i++)
-        owner->slots[i].next_free = i + 1 < n_slots ? i + 1 : -1;
+    owner->config.move_ns = config->move_ns ? config->move_ns : MR_OWNER_MOVE_NS;
+    owner->config.move_span = config->move_span ? config->move_span : MR_OWNER_MOVE_SPAN;
     owner->producer = 1;
     owner->producer_backoff_ns = MR_OWNER_BACKOFF_MIN_NS;
     mr_arena_init(&owner->out, 0);
-    for (int32_t i = 0; i < config->n_routes; i++) {
-        if (config->routes[i].control[0])
-            CHECK(add_control(owner, config->routes[i].control));
-    }
+    owner->echo_end = &owner->echo;
+    owner_controls_open(owner);
     *out = owner;
     return MR_OK;
 }
@@ -96,87 +76,12 @@ void mr_owner_close(struct mr_owner *owner)
         mr_partition_close(owner->partitions);
         owner->partitions = next;
     }
-    for (int32_t i = 0; i < owner->n_slots; i++)
-        mr_job_free(owner->slots[i].job);
-    for (int32_t i = 0; i < owner->n_controls; i++)
-        mr_names_fini(&owner->control[i].cancels);
-    for (int32_t i = 0; i < owner->n_tenants; i++)
-        free((char *)owner->tenants[i].p);
-    free(owner->tenants);
-    free(owner->slots);
+    owner_slots_close(owner);
+    owner_controls_close(owner);
     mr_arena_fini(&owner->out);
     mr_buf_fini(&owner->scratch);
     free(owner->actions);
     free(owner);
-}
-
-bool owner_slot_take(struct mr_owner *owner, struct mr_run *run)
-{
-    if (owner->free_slot < 0)
-        return false;
-    struct owner_slot *slot = &owner->slots[owner->free_slot];
-    run->handle = (++owner->serial & 0x3ffffffff) << 20 | (uint64_t)owner->free_slot;
-    owner->free_slot = slot->next_free;
-    slot->handle = run->handle;
-    slot->run = run;
-    owner->live++;
-    run->partition->n_live++;
-    return true;
-}
-
-static void slot_free(struct mr_owner *owner, struct owner_slot *slot)
-{
-    mr_job_free(slot->job);
-    *slot = (struct owner_slot){.next_free = owner->free_slot};
-    owner->free_slot = (int32_t)(slot - owner->slots);
-}
-
-void owner_slot_leave(struct mr_owner *owner, struct mr_run *run)
-{
-    struct owner_slot *slot = owner_slot_of(owner, run->handle);
-    if (!slot)
-        return;
-    owner->live--;
-    run->partition->n_live--;
-    run->handle = 0;
-    slot->run = NULL;
-    if (run->engine == MR_RUN_ENGINE_NONE) {
-        slot_free(owner, slot);
-        return;
-    }
-    slot->job = run->job;
-    run->job = NULL;
-    if (run->engine == MR_RUN_ENGINE_LIVE)
-        owner_act(owner, MR_OWNER_DO_DROP)->handle = slot->handle;
-}
-
-struct owner_slot *owner_slot_of(struct mr_owner *owner, uint64_t handle)
-{
-    int32_t i = (int32_t)(handle & (MR_OWNER_JOBS_MAX - 1));
-    return handle && i < owner->n_slots && owner->slots[i].handle == handle ? &owner->slots[i] : NULL;
-}
-
-uint32_t owner_tenant(struct mr_owner *owner, struct mr_str tenant)
-{
-    for (int32_t i = 0; i < owner->n_tenants; i++) {
-        if (mr_str_equal(owner->tenants[i], tenant))
-            return (uint32_t)i;
-    }
-    char *copy = owner->n_tenants < owner->config.max_tenants ? malloc(tenant.n + 1) : NULL;
-    if (!copy)
-        return (uint32_t)owner->n_tenants - 1;
-    memcpy(copy, tenant.p, tenant.n);
-    owner->tenants[owner->n_tenants] = (struct mr_str){copy, tenant.n};
-    return (uint32_t)owner->n_tenants++;
-}
-
-struct owner_control *owner_control_of(struct mr_owner *owner, struct mr_str topic)
-{
-    for (int32_t i = 0; i < owner->n_controls; i++) {
-        if (mr_str_is(topic, owner->control[i].topic))
-            return &owner->control[i];
-    }
-    return NULL;
 }
 
 bool owner_broker_now(const struct mr_owner *owner, int64_t *now_ms)
@@ -187,15 +92,6 @@ bool owner_broker_now(const struct mr_owner *owner, int64_t *now_ms)
 
 /* ---- admission ---- */
 
-static bool controls_ready(const struct mr_owner *owner)
-{
-    for (int32_t i = 0; i < owner->n_controls; i++) {
-        if (!owner->control[i].caught_up)
-            return false;
-    }
-    return true;
-}
-
 /* So that no flood of a lower tier takes every place. */
 static int32_t tier_share(const struct mr_owner *owner, enum mr_tier tier)
 {
@@ -204,10 +100,16 @@ static int32_t tier_share(const struct mr_owner *owner, enum mr_tier tier)
     return share > 0 ? share : 1;
 }
 
+/* While the tail catches up only for the sake of a head start: nothing is begun before it has. */
+static bool admits(const struct mr_owner *owner, const struct mr_partition *partition)
+{
+    return partition->state == MR_PARTITION_OPEN || (owner->config.journal && partition->state == MR_PARTITION_TAILING);
+}
+
 static bool admit_one(struct mr_owner *owner, struct mr_partition *partition)
 {
     struct mr_run *run = partition->wait_first;
-    if (!run || partition->state != MR_PARTITION_OPEN || partition->n_live >= owner->config.max_jobs_per_partition
+    if (!run || !admits(owner, partition) || partition->n_live >= owner->config.max_jobs_per_partition
         || owner->live >= tier_share(owner, partition->route->tier) || owner->free_slot < 0)
         return false;
     if (run->unseen) {
@@ -234,13 +136,17 @@ static bool admit_one(struct mr_owner *owner, struct mr_partition *partition)
     action->handle = run->handle;
     action->route = partition->route;
     action->parked = partition->parked_topic;
+    if (partition->parked_topic) {
+        owner_move_arrive(run, &action->record);
+        owner_move_admit(run, &action->record);
+    }
     owner_partition_pause(owner, partition);
     return true;
 }
 
 void owner_pump(struct mr_owner *owner)
 {
-    if (owner->draining || owner->alone || owner->alone_wanted || !controls_ready(owner))
+    if (owner->draining || owner->alone || owner->alone_wanted || !owner_controls_ready(owner))
         return;
     for (int tier = 0; tier < MR_TIER_COUNT; tier++) {
         for (bool any = true; any;) { /* one a partition and round, so that none waits for all of another's */
@@ -295,43 +201,6 @@ static void delivered(struct mr_owner *owner, const struct mr_log_event *event)
         owner_run_delivered(owner, slot->run, kind);
 }
 
-static void control_record(struct mr_owner *owner, struct owner_control *control, const struct mr_record *record)
-{
-    struct mr_arena arena;
-    struct mr_value value;
-    enum mr_encoding encoding;
-    control->next = record->offset + 1;
-    mr_arena_init(&arena, 1 << 20);
-    if (mr_encoding_of(record, &encoding) && mr_encoding_codec(encoding)->decode(record->value, NULL, &arena, &value, NULL) == MR_CODEC_OK) {
-        const struct mr_value *kind = mr_value_get(&value, "kind"), *job = mr_value_get(&value, "job");
-        if (kind && kind->kind == MR_STRING && mr_str_is(kind->as.string, "cancel") && job && job->kind == MR_STRING) {
-            mr_names_add(&control->cancels, job->as.string, record->offset, "");
-            for (int32_t i = 0; i < owner->n_slots; i++) {
-                struct mr_run *run = owner->slots[i].run;
-                if (run && run->job && mr_str_equal(run->name, job->as.string) && strcmp(run->partition->route->control, control->topic) == 0)
-                    owner_run_cancel(owner, run);
-            }
-        }
-    }
-    mr_arena_fini(&arena);
-}
-
-/* true: the event was about a control topic. */
-static bool control_event(struct mr_owner *owner, const struct mr_log_event *event)
-{
-    struct owner_control *control = owner_control_of(owner, event->record.topic);
-    if (!control)
-        return false;
-    if (event->kind == MR_LOG_FOLLOWED) {
-        control_record(owner, control, &event->record);
-    } else if (event->kind == MR_LOG_CAUGHT_UP) {
-        control->caught_up = true;
-    } else if (event->kind == MR_LOG_OUT_OF_RANGE) {
-        owner_log(owner, MR_LOG_FOLLOW, control->topic, 0, -1);
-    }
-    return true;
-}
-
 static void log_event(struct mr_owner *owner, const struct mr_log_event *event)
 {
     if (event->kind == MR_LOG_DELIVERED) {
@@ -341,7 +210,7 @@ static void log_event(struct mr_owner *owner, const struct mr_log_event *event)
         snprintf(reason, sizeof reason, "%.*s", (int)(event->text.n < 199 ? event->text.n : 199), event->text.n ? event->text.p : "");
         mr_log(event->fatal ? MR_LOG_ERROR : MR_LOG_WARN, "log.error", "fatal=%d reason=%s", event->fatal, mr_log_quote(reason, quoted,
             sizeof quoted));
-    } else if (!control_event(owner, event)) {
+    } else if (!owner_control_event(owner, event) && !owner_first_event(owner, event)) {
         owner_partition_event(owner, event);
     }
     owner_pump(owner);
@@ -349,13 +218,9 @@ static void log_event(struct mr_owner *owner, const struct mr_log_event *event)
 
 static void missing(struct mr_owner *owner, const struct mr_log_action *refused)
 {
-    struct owner_control *control = owner_control_of(owner, refused->record.topic);
-    if (control && refused->kind == MR_LOG_FOLLOW) {
-        mr_log(MR_LOG_WARN, "log.control_missing", "topic=%s", control->topic);
-        control->look_again_ns = owner->now_ns + MR_OWNER_LOOK_AGAIN_NS;
-        control->caught_up = true; /* nobody can have cancelled anything */
-    } else if (refused->kind == MR_LOG_FOLLOW) {
-        owner_partition_missing(owner, refused);
+    if (refused->kind == MR_LOG_FOLLOW) {
+        if (!owner_control_missing(owner, refused) && !owner_first_missing(owner, refused))
+            owner_partition_missing(owner, refused);
     } else if (refused->kind == MR_LOG_PRODUCE && refused->tag) {
         mr_log(MR_LOG_ERROR, "log.topic_missing", "topic=%.*s", (int)refused->record.topic.n, refused->record.topic.p);
         if (refused->tag >> 56 == owner->producer)
@@ -374,7 +239,7 @@ static void engine_event(struct mr_owner *owner, const struct mr_owner_event *ev
     if (!slot->run) { /* an orphan: only the answer to its DROP lets the job go */
         if (event->kind == MR_OWNER_DROPPED) {
             owner->in_engine--;
-            slot_free(owner, slot);
+            owner_slot_free(owner, slot);
         }
         return;
     }
@@ -387,14 +252,33 @@ static void engine_event(struct mr_owner *owner, const struct mr_owner_event *ev
     owner_run_engine(owner, slot->run, event);
 }
 
+/* A verdict on a run's own record, or the record that may be the first of its name. */
 static void admitted(struct mr_owner *owner, const struct mr_owner_event *event)
 {
-    struct owner_slot *slot = owner_slot_of(owner, event->handle);
-    if (!slot || !slot->run || slot->run->state != MR_RUN_ADMITTING) {
-        mr_job_free(event->job);
+    struct mr_run *run = owner_slot_run(owner, event->handle);
+    if (run && run->state == MR_RUN_ADMITTING) {
+        owner_run_admitted(owner, run, event->job, event->refusal);
         return;
     }
-    owner_run_admitted(owner, slot->run, event->job, event->refusal);
+    if (run)
+        owner_first_admitted(owner, run, event->job);
+    mr_job_free(event->job);
+}
+
+static void held(struct mr_owner *owner, const struct mr_owner_event *event)
+{
+    struct mr_run *run = owner_slot_run(owner, event->handle);
+    if (run)
+        run->held = event->on;
+}
+
+static void answered(struct mr_owner *owner, const struct mr_state_answer *answer)
+{
+    struct mr_run *run = owner_slot_run(owner, answer->tag);
+    if (run && answer->kind == MR_STATE_CLAIM)
+        owner_first_answer(owner, run, (struct mr_str){answer->text, answer->n});
+    else if (run)
+        owner_journal_answer(owner, run, (struct mr_str){answer->text, answer->n});
 }
 
 /* ---- time ---- */
@@ -426,7 +310,7 @@ static bool commits_busy(struct mr_owner *owner)
     for (struct mr_partition *p = owner->partitions; p; p = p->next) {
         if (p->state == MR_PARTITION_OPEN && (p->commit_out || p->commit_dirty)) {
             p->commit_after_ns = 0;
-            owner_partition_commit(owner, p);
+            owner_commit(owner, p);
             busy = true;
         }
     }
@@ -465,13 +349,8 @@ static void slow_tick(struct mr_owner *owner)
         if (owner->slots[i].run)
             owner_run_hold(owner, owner->slots[i].run);
     }
-    for (int32_t i = 0; i < owner->n_controls; i++) {
-        struct owner_control *control = &owner->control[i];
-        if (control->look_again_ns && owner->now_ns >= control->look_again_ns) {
-            control->look_again_ns = 0;
-            owner_log(owner, MR_LOG_FOLLOW, control->topic, 0, -1);
-        }
-    }
+    owner_controls_tick(owner);
+    owner_first_tick(owner);
     for (struct mr_partition *p = owner->partitions, *next; p; p = next) {
         next = p->next;
         owner_partition_tick(owner, p);
@@ -502,8 +381,7 @@ void mr_owner_step(struct mr_owner *owner, const struct mr_owner_event *event, i
     mr_arena_fini(&owner->out);
     if (!owner->begun) {
         owner->begun = true;
-        for (int32_t i = 0; i < owner->n_controls; i++)
-            owner_log(owner, MR_LOG_FOLLOW, owner->control[i].topic, 0, -1);
+        owner_controls_begin(owner);
     }
     switch (event->kind) {
     case MR_OWNER_LOG: log_event(owner, event->log); break;
@@ -514,6 +392,9 @@ void mr_owner_step(struct mr_owner *owner, const struct mr_owner_event *event, i
     case MR_OWNER_ENDED:
     case MR_OWNER_DROPPED:
     case MR_OWNER_UNTAKEN: engine_event(owner, event); break;
+    case MR_OWNER_HELD: held(owner, event); break;
+    case MR_OWNER_STORE: owner->store_up = event->on; break;
+    case MR_OWNER_ANSWER: answered(owner, event->answer); break;
     case MR_OWNER_TICK: tick(owner); break;
     case MR_OWNER_DRAIN: drain_begin(owner); break;
     case MR_OWNER_LEAVE:
@@ -522,6 +403,7 @@ void mr_owner_step(struct mr_owner *owner, const struct mr_owner_event *event, i
         owner->exited = true;
         break;
     }
+    owner_partition_echo(owner);
     *actions = owner->actions;
     *n_actions = owner->n_actions;
 }
@@ -537,7 +419,7 @@ void mr_owner_stats(const struct mr_owner *owner, struct mr_owner_stats *out)
         out->lag += p->state == MR_PARTITION_OPEN && p->ledger.low >= 0 ? p->ledger.next - p->ledger.low : 0;
     }
     out->live = owner->live;
-    out->control_ready = controls_ready(owner);
+    out->control_ready = owner_controls_ready(owner);
     out->ready = out->control_ready && out->partitions > 0 && out->tailing == 0 && !owner->draining;
     out->draining = owner->draining;
 }

@@ -1,13 +1,21 @@
-/* Assignment, tail, commits and the question who owns, for one input partition.
+/* Assignment and tail of one input partition.
  *
  *   PARKED --assigned--> TAILING --caught up--> OPEN --revoked, or a commit says we do not own it--> PARKED --too long--> forgotten
  *   any --the log holds another topic's runs--> STOPPED
  *
  * Invariants:
- * 1. The port delivers input records only between CAUGHT_UP and the next pause: a partition is paused from its assignment on.
+ * 1. The port delivers input records only between CAUGHT_UP and the next pause: a partition is paused from its assignment on. With
+ *    the journal they come at once, and are admitted for a head start; nothing is begun before CAUGHT_UP all the same.
  * 2. The tail is followed without a hole from `since`, or from where a parked partition's tail stood; a partition that comes back
  *    knows its own finished offsets too, committed or not, for its tail has let go of their runs.
- * 3. One commit is out at a time; a question is a commit whose answer was asked for after the doubt arose. */
+ *
+ * What a takeover takes, from a worker's death to the first accepted record of its jobs (session timeout 6 s, quiet machine): the
+ * broker misses the heartbeats: 6 s; the survivors learn it from their own next heartbeat: <= 1 s (heartbeat.interval.ms); they
+ * rejoin when their log thread polls, after the revocation's grace: 0.05 s; JoinGroup, SyncGroup, committed offsets: 0.1 s; the tail
+ * from `since`: a fetch (0.05 s wait) and what lies there, about 100,000 records a second; input record fetched: 0.05 s; decoded and
+ * tokenized: beside others; START and its barrier: one append and one fetch, 0.06 s; prefill of prompt and accepted tokens: the
+ * engine's. No back-off lies on this way: the question who owns, producer errors and missing topics are the only ones that wait.
+ * Sum without the engine: <= 7.5 s. A barrier costs no second wait: the engine prefills while it is under way. */
 #include "worker/owner_state.h"
 
 #include "base/check.h"
@@ -34,7 +42,7 @@ static void set_paused(struct mr_owner *owner, struct mr_partition *p, bool paus
 /* With a gap between the two marks, so that a partition at its limit does not flap. */
 void owner_partition_pause(struct mr_owner *owner, struct mr_partition *p)
 {
-    if (p->state != MR_PARTITION_OPEN)
+    if (p->state != MR_PARTITION_OPEN && (p->state != MR_PARTITION_TAILING || !owner->config.journal))
         return;
     bool full = p->n_waiting >= owner->config.max_waiting || owner->held_bytes >= owner->config.max_bytes || !mr_ledger_room(&p->ledger);
     bool half = p->n_waiting <= owner->config.max_waiting / 2 && owner->held_bytes <= owner->config.max_bytes / 4 * 3 && mr_ledger_room(&p->ledger);
@@ -44,13 +52,19 @@ void owner_partition_pause(struct mr_owner *owner, struct mr_partition *p)
         set_paused(owner, p, false);
 }
 
+static void caught_up(struct mr_owner *owner, struct mr_partition *p, int64_t next);
+
 static void follow(struct mr_owner *owner, struct mr_partition *p)
 {
+    if (owner->config.bare) {
+        caught_up(owner, p, 0);
+        return;
+    }
     p->following = true;
     owner_log(owner, MR_LOG_FOLLOW, p->stream, p->number, p->tail_next >= 0 ? p->tail_next : p->since);
 }
 
-static void park(struct mr_owner *owner, struct mr_partition *p)
+void owner_partition_park(struct mr_owner *owner, struct mr_partition *p)
 {
     if (p->following)
         owner_log(owner, MR_LOG_UNFOLLOW, p->stream, p->number, 0);
@@ -76,7 +90,7 @@ void owner_partition_stop(struct mr_owner *owner, struct mr_partition *p, const 
 {
     mr_log(MR_LOG_ERROR, "partition.stopped", "topic=%s partition=%d offset=%lld reason=\"topic recreated\"", p->topic, p->number,
            (long long)run->src.offset);
-    park(owner, p);
+    owner_partition_park(owner, p);
     set_paused(owner, p, true);
     p->state = MR_PARTITION_STOPPED;
 }
@@ -115,7 +129,7 @@ static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
     struct mr_ledger older = p->ledger;
     bool back = p->assignment > 0;
     if (p->state == MR_PARTITION_OPEN || p->state == MR_PARTITION_TAILING)
-        park(owner, p);
+        owner_partition_park(owner, p);
     if (!mr_ledger_open(&p->ledger, event->offset, event->text, &since)) {
         owner->stats.bad_metadata++;
         mr_log(MR_LOG_WARN, "partition.metadata", "topic=%s partition=%d reason=\"the map of finished offsets cannot be read: work repeats\"",
@@ -141,6 +155,7 @@ static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
     }
     p->paused = false; /* a new assignment begins with everything flowing */
     set_paused(owner, p, true);
+    owner_partition_pause(owner, p);
     follow(owner, p);
     mr_log(MR_LOG_INFO, "partition.assigned", "topic=%s partition=%d committed=%lld since=%lld generation=%d back=%d", p->topic, p->number,
            (long long)event->offset, (long long)since, event->generation, back);
@@ -157,14 +172,14 @@ static void revoked(struct mr_owner *owner, struct mr_partition *p, bool lost)
     if (p->state == MR_PARTITION_OPEN && !lost && p->commit_dirty) {
         p->commit_out = false;
         p->commit_after_ns = 0;
-        owner_partition_commit(owner, p);
+        owner_commit(owner, p);
     }
     for (struct mr_run *run = p->first; run && p->state == MR_PARTITION_OPEN && !lost; run = run->next) {
         if (run->n_history > 0 && mr_run_is_mine(run))
             owner_publish_yield(owner, run); /* whoever takes over must not think that this one died of it */
     }
     if (p->state != MR_PARTITION_PARKED)
-        park(owner, p);
+        owner_partition_park(owner, p);
 }
 
 /* An input record of an assigned partition. */
@@ -223,6 +238,30 @@ static void first_record(struct mr_partition *p, const struct mr_record *in)
         p->tail_first_ms = in->timestamp_ms;
 }
 
+/* One record of the tail. value: as it stands in the log. */
+static void fold(struct mr_owner *owner, struct mr_partition *p, const struct mr_stream_record *rec, int64_t offset, struct mr_str value,
+                 enum mr_encoding encoding)
+{
+    if (rec->kind == MR_FOLD_START && rec->body_hash.n && rec->body_hash.n <= 64) {
+        char hash[65] = {0};
+        memcpy(hash, rec->body_hash.p, rec->body_hash.n);
+        mr_names_add(&p->names, rec->job, rec->src.offset, hash);
+    }
+    struct mr_run *run = mr_partition_find(p, rec->src.offset);
+    if (!run && !mr_ledger_finished(&p->ledger, rec->src.offset))
+        run = mr_partition_add(p, rec->src);
+    if (!run)
+        return;
+    bool accepted = mr_run_follow(run, rec, offset, value, encoding);
+    owner->stats.ignored += !accepted;
+    if (accepted && (rec->kind == MR_FOLD_DUPLICATE || rec->reason == MR_REASON_ID_CONFLICT))
+        mr_names_forget(&p->names, rec->job, rec->src.offset); /* not the first of its name, whoever that was */
+    if (run->foreign && run->state != MR_RUN_FOLLOWED)
+        owner_partition_stop(owner, p, run);
+    else
+        owner_run_followed(owner, run, rec, accepted);
+}
+
 static void followed(struct mr_owner *owner, struct mr_partition *p, const struct mr_record *in)
 {
     struct mr_stream_record rec;
@@ -233,101 +272,21 @@ static void followed(struct mr_owner *owner, struct mr_partition *p, const struc
     first_record(p, in);
     p->tail_next = in->offset + 1;
     mr_arena_init(&arena, 0);
-    if (!mr_encoding_of(in, &encoding) || mr_stream_record_decode(in, &arena, &rec, NULL) != MR_OK) {
+    if (mr_encoding_of(in, &encoding) && mr_stream_record_decode(in, &arena, &rec, NULL) == MR_OK)
+        fold(owner, p, &rec, in->offset, in->value, encoding);
+    else
         owner->stats.ignored++;
-        mr_arena_fini(&arena);
-        return;
-    }
-    if (rec.kind == MR_FOLD_START && rec.body_hash.n && rec.body_hash.n <= 64) {
-        char hash[65] = {0};
-        memcpy(hash, rec.body_hash.p, rec.body_hash.n);
-        mr_names_add(&p->names, rec.job, rec.src.offset, hash);
-    }
-    struct mr_run *run = mr_partition_find(p, rec.src.offset);
-    if (!run && !mr_ledger_finished(&p->ledger, rec.src.offset))
-        run = mr_partition_add(p, rec.src);
-    if (run) {
-        bool accepted = mr_run_follow(run, &rec, in->offset, in->value, encoding);
-        owner->stats.ignored += !accepted;
-        if (accepted && (rec.kind == MR_FOLD_DUPLICATE || rec.reason == MR_REASON_ID_CONFLICT))
-            mr_names_forget(&p->names, rec.job, rec.src.offset); /* not the first of its name, whoever that was */
-        if (run->foreign && run->state != MR_RUN_FOLLOWED)
-            owner_partition_stop(owner, p, run);
-        else
-            owner_run_followed(owner, run, &rec, accepted);
-    }
     mr_arena_fini(&arena);
 }
 
-/* ---- commits ---- */
-
-static void commit(struct mr_owner *owner, struct mr_partition *p, bool asking)
+void owner_partition_echo(struct mr_owner *owner)
 {
-    char metadata[MR_LEDGER_METADATA_BYTES + 1];
-    size_t n = mr_ledger_metadata(&p->ledger, mr_partition_since(p), metadata);
-    struct mr_log_action *log = &owner_act(owner, MR_OWNER_DO_LOG)->log;
-    log->kind = MR_LOG_COMMIT;
-    log->record.topic = mr_str_from(p->topic);
-    log->record.partition = p->number;
-    log->offset = p->ledger.low;
-    log->tag = (uint64_t)p->assignment << 1 | asking;
-    log->text = mr_arena_str(&owner->out, (struct mr_str){metadata, n});
-    CHECK(log->text.p);
-    p->commit_out = true;
-    p->commit_dirty = false;
-    p->commit_low = p->ledger.low;
-}
-
-void owner_partition_commit(struct mr_owner *owner, struct mr_partition *p)
-{
-    if (p->commit_out || p->ledger.low < 0 || owner->now_ns < p->commit_after_ns || p->state == MR_PARTITION_PARKED)
-        return;
-    p->commit_after_ns = owner->now_ns + MR_OWNER_COMMIT_NS;
-    commit(owner, p, p->asking);
-}
-
-void owner_partition_ask(struct mr_owner *owner, struct mr_partition *p)
-{
-    if (p->asking)
-        return;
-    p->asking = true;
-    p->commit_after_ns = 0;
-    owner_partition_commit(owner, p); /* or, if one is out, when its answer has come */
-}
-
-static void committed(struct mr_owner *owner, struct mr_partition *p, const struct mr_log_event *event)
-{
-    if (event->tag >> 1 != p->assignment || !p->commit_out || p->state == MR_PARTITION_PARKED)
-        return;
-    p->commit_out = false;
-    bool asked = event->tag & 1;
-    owner->stats.commits += event->commit == MR_COMMIT_OK;
-    owner->stats.commit_errors += event->commit != MR_COMMIT_OK;
-    if (event->commit == MR_COMMIT_NOT_OWNER) {
-        mr_log(MR_LOG_WARN, "partition.not_owner", "topic=%s partition=%d", p->topic, p->number);
-        park(owner, p);
-        return;
-    }
-    if (event->commit == MR_COMMIT_RETRY) {
-        p->commit_dirty = true;
-        p->commit_after_ns = owner->now_ns + p->ask_backoff_ns;
-        p->ask_backoff_ns = p->ask_backoff_ns * 2 < MR_OWNER_BACKOFF_MAX_NS ? p->ask_backoff_ns * 2 : MR_OWNER_BACKOFF_MAX_NS;
-        return;
-    }
-    p->ask_backoff_ns = MR_OWNER_BACKOFF_MIN_NS;
-    mr_partition_sweep(p);
-    if (!p->asking)
-        return;
-    if (!asked) { /* it went out before the doubt */
-        p->commit_after_ns = 0;
-        owner_partition_commit(owner, p);
-        return;
-    }
-    p->asking = false;
-    for (struct mr_run *run = p->first, *next; run; run = next) {
-        next = run->next;
-        if (run->state == MR_RUN_ASKING)
-            owner_run_restart(owner, run, MR_CAUSE_REBALANCE, 0);
+    while (owner->echo) {
+        struct owner_echo echo = *owner->echo;
+        owner->echo = echo.next;
+        if (!owner->echo)
+            owner->echo_end = &owner->echo;
+        fold(owner, echo.partition, &echo.record, 0, echo.value, echo.encoding);
     }
 }
 
@@ -367,7 +326,7 @@ void owner_partition_event(struct mr_owner *owner, const struct mr_log_event *ev
     case MR_LOG_RECORD: record(owner, p, &event->record); break;
     case MR_LOG_FOLLOWED: followed(owner, p, &event->record); break;
     case MR_LOG_CAUGHT_UP: caught_up(owner, p, event->offset); break;
-    case MR_LOG_COMMITTED: committed(owner, p, event); break;
+    case MR_LOG_COMMITTED: owner_committed(owner, p, event); break;
     default: break;
     }
 }
@@ -394,6 +353,6 @@ void owner_partition_tick(struct mr_owner *owner, struct mr_partition *p)
         follow(owner, p);
     }
     if (p->state == MR_PARTITION_OPEN && (p->commit_dirty || p->asking || p->commit_low != p->ledger.low))
-        owner_partition_commit(owner, p);
+        owner_commit(owner, p);
     owner_partition_pause(owner, p);
 }

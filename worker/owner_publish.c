@@ -1,43 +1,49 @@
-/* What the owner appends: stream records, outcomes, state. Every function turns a run's present state into actions; none decides.
+/* The stream records that the owner appends. Every function turns a run's present state into actions; none decides.
  *
- * A result is made from the input record's job and from what the log holds (the accepted START and terminal, decoded again from
- * their bytes, and the accepted tokens), never from what this process happens to remember: so every owner makes the same bytes. */
+ * Invariants:
+ * 1. A record says what holds when it is appended; nothing in it is changed afterwards.
+ * 2. Everything that an action points at is copied into owner->out: the run may be gone before the action is performed.
+ * Thread: the owner's. Rejected: encoding without a copy (a run that ends in the same step would pull it away). */
 #include "worker/owner_state.h"
 
 #include "base/check.h"
 #include "worker/encoding.h"
-#include "worker/result.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { DEAD_HEADERS = 7 };
-
-static struct mr_str out_str(struct mr_owner *owner, struct mr_str s)
+struct mr_str owner_out_str(struct mr_owner *owner, struct mr_str s)
 {
     struct mr_str copy = mr_arena_str(&owner->out, s);
     CHECK(copy.p);
     return copy;
 }
 
-static struct mr_str out_scratch(struct mr_owner *owner)
+struct mr_str owner_out_scratch(struct mr_owner *owner)
 {
     CHECK(!owner->scratch.failed);
-    return out_str(owner, mr_buf_view(&owner->scratch));
+    return owner_out_str(owner, mr_buf_view(&owner->scratch));
 }
 
-static struct mr_str out_format(struct mr_owner *owner, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static struct mr_str out_format(struct mr_owner *owner, const char *format, ...)
+struct mr_str owner_out_format(struct mr_owner *owner, const char *format, ...)
 {
     char text[256];
     va_list args;
     va_start(args, format);
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return out_str(owner, (struct mr_str){text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1});
+    return owner_out_str(owner, (struct mr_str){text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1});
 }
 
-static uint64_t tag_of(const struct mr_owner *owner, const struct mr_run *run, uint64_t kind)
+void owner_out_headers(struct mr_owner *owner, struct mr_header *headers, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        headers[i].key = owner_out_str(owner, headers[i].key);
+        headers[i].value = owner_out_str(owner, headers[i].value);
+    }
+}
+
+uint64_t owner_tag(const struct mr_owner *owner, const struct mr_run *run, uint64_t kind)
 {
     return (uint64_t)owner->producer << 56 | kind << 54 | run->handle;
 }
@@ -50,6 +56,19 @@ static struct mr_stream_record record_of(const struct mr_run *run, enum mr_fold_
                                      .timings = {-1, -1, -1}};
 }
 
+/* bare: what a record points at lives until the step ends, but for what is the run's: a START's and terminal's text is copied. */
+static void echo(struct mr_owner *owner, struct mr_run *run, const struct mr_stream_record *record, struct mr_str value)
+{
+    struct owner_echo *echo = mr_arena_alloc(&owner->out, sizeof *echo);
+    CHECK(echo);
+    *echo = (struct owner_echo){.partition = run->partition, .record = *record, .value = value, .encoding = run->job->encoding};
+    echo->record.job = owner_out_str(owner, record->job);
+    echo->record.text = owner_out_str(owner, record->text);
+    echo->record.body_hash = owner_out_str(owner, record->body_hash);
+    *owner->echo_end = echo;
+    owner->echo_end = &echo->next;
+}
+
 static void append(struct mr_owner *owner, struct mr_run *run, const struct mr_stream_record *record, uint64_t tag_kind)
 {
     const struct mr_job *job = run->job;
@@ -60,18 +79,17 @@ static void append(struct mr_owner *owner, struct mr_run *run, const struct mr_s
     mr_stream_record_headers(record, job->encoding, job->echoed, job->n_echoed, headers);
     struct mr_log_action *log = &owner_act(owner, MR_OWNER_DO_LOG)->log;
     log->kind = MR_LOG_PRODUCE;
-    log->tag = tag_of(owner, run, tag_kind);
+    log->tag = owner_tag(owner, run, tag_kind);
     log->record.topic = mr_str_from(run->partition->stream);
     log->record.partition = run->partition->number;
-    log->record.key = out_str(owner, run->name);
-    log->record.value = out_scratch(owner);
+    log->record.key = owner_out_str(owner, run->name);
+    log->record.value = owner_out_scratch(owner);
     log->record.headers = headers->list;
     log->record.n_headers = headers->n;
-    for (int32_t i = 0; i < headers->n; i++) { /* echoed and name are the run's: the run may go before the action is done */
-        headers->list[i].key = out_str(owner, headers->list[i].key);
-        headers->list[i].value = out_str(owner, headers->list[i].value);
-    }
+    owner_out_headers(owner, headers->list, headers->n); /* echoed and name are the run's: the run may go before the action is done */
     run->unacked += tag_kind == TAG_STREAM;
+    if (owner->config.bare)
+        echo(owner, run, record, log->record.value);
 }
 
 void owner_publish_start(struct mr_owner *owner, struct mr_run *run)
@@ -98,6 +116,8 @@ void owner_publish_start(struct mr_owner *owner, struct mr_run *run)
     record.body_hash = mr_str_from(run->job->body_hash);
     record.from = run->fold.seq;
     append(owner, run, &record, TAG_STREAM);
+    if (record.cause == MR_CAUSE_NEW)
+        owner_audit_run(owner, run, mr_run_redriven(run) ? "redrive" : "job", "accepted", (struct mr_str){0});
 }
 
 static const struct mr_chunk *first_unsent(const struct mr_run *run)
@@ -223,7 +243,7 @@ void owner_publish_terminal(struct mr_owner *owner, struct mr_run *run)
         record.finish = &finish;
         record.n_finish = 1;
     }
-    if (run->job->prompt_ids && record.kind != MR_FOLD_DUPLICATE) {
+    if (run->job->prompt_ids && record.kind != MR_FOLD_DUPLICATE && record.kind != MR_FOLD_MOVED) {
         record.has_usage = true;
         record.usage = (struct mr_usage){run->job->n_prompt, (int32_t)record.n, run->ended ? run->n_cached : 0};
     }
@@ -233,16 +253,18 @@ void owner_publish_terminal(struct mr_owner *owner, struct mr_run *run)
         record.n_prompt_logprobs = run->n_prompt_logprobs;
     }
     if (record.kind == MR_FOLD_DUPLICATE) {
-        record.first.topic = mr_str_from(run->partition->topic);
-        record.first.partition = run->partition->number;
+        record.first.topic = mr_str_from(run->decision.first_topic);
+        record.first.partition = run->decision.first_partition;
         record.first.offset = run->decision.first_offset;
     }
+    if (record.kind == MR_FOLD_MOVED)
+        record.to_topic = mr_str_from(run->partition->route->parked);
     append(owner, run, &record, TAG_STREAM);
 }
 
-/* ---- outcomes ---- */
+/* ---- what was followed ---- */
 
-static void decode_kept(struct mr_owner *owner, const struct mr_run *run, struct mr_str value, struct mr_stream_record *out)
+void owner_publish_kept(struct mr_owner *owner, const struct mr_run *run, struct mr_str value, struct mr_stream_record *out)
 {
     struct mr_header type = {MR_STR("content-type"), mr_str_from(mr_encoding_codec(run->log_encoding)->content_type)};
     struct mr_record in = {.value = value, .headers = &type, .n_headers = 1};
@@ -252,174 +274,6 @@ static void decode_kept(struct mr_owner *owner, const struct mr_run *run, struct
 bool owner_publish_same_model(struct mr_owner *owner, const struct mr_run *run)
 {
     struct mr_stream_record start;
-    decode_kept(owner, run, mr_buf_view(&run->start), &start);
+    owner_publish_kept(owner, run, mr_buf_view(&run->start), &start);
     return mr_str_is(start.model_digest, owner->config.model_digest) && mr_str_is(start.tokenizer_digest, owner->config.tokenizer_digest);
-}
-
-/* Log probabilities of all accepted tokens, or NULL when some have none. */
-static const struct mr_logprob *kept_logprobs(struct mr_owner *owner, const struct mr_run *run)
-{
-    int64_t n = 0;
-    if (run->scored.n == 0)
-        return NULL;
-    struct mr_logprob *all = mr_arena_array(&owner->out, (size_t)run->fold.seq, sizeof *all);
-    CHECK(all);
-    for (size_t at = 0; at < run->scored.n;) {
-        uint32_t bytes;
-        struct mr_stream_record tok;
-        memcpy(&bytes, run->scored.p + at, sizeof bytes);
-        decode_kept(owner, run, (struct mr_str){run->scored.p + at + sizeof bytes, bytes}, &tok);
-        memcpy(all + n, tok.logprobs, sizeof *all * (size_t)tok.n_ids);
-        n += tok.n_ids;
-        at += sizeof bytes + bytes;
-    }
-    return n == run->fold.seq ? all : NULL;
-}
-
-static void produce(struct mr_owner *owner, const char *topic, struct mr_run *run, uint64_t tag, struct mr_record *record)
-{
-    record->topic = out_str(owner, mr_str_from(topic));
-    record->partition = -1;
-    record->key = out_str(owner, run->name);
-    record->timestamp_ms = 0;
-    record->offset = 0;
-    struct mr_log_action *log = &owner_act(owner, MR_OWNER_DO_LOG)->log;
-    log->kind = MR_LOG_PRODUCE;
-    log->tag = tag;
-    log->record = *record;
-    run->closing += tag != 0;
-}
-
-static void publish_result(struct mr_owner *owner, struct mr_run *run, const struct mr_stream_record *start, const struct mr_stream_record *end)
-{
-    const struct mr_partition *p = run->partition;
-    struct mr_buf text = {0};
-    mr_buf_add_str(&text, mr_buf_view(&run->text));
-    mr_buf_add_str(&text, end->text);
-    struct mr_result_choice choice = {.ids = (const int32_t *)run->ids.p, .n = (int32_t)run->fold.seq, .text = mr_buf_view(&text),
-                                      .logprobs = kept_logprobs(owner, run)};
-    if (end->n_finish > 0)
-        choice.finish = end->finish[0];
-    struct mr_result result = {.job = run->job, .route = p->route, .partition = p->number, .src = run->src, .start = start, .terminal = end,
-                               .takeovers = run->takeovers, .choices = &choice, .n_choices = 1, .prompt_text = run->job->prompt};
-    mr_buf_clear(&owner->scratch);
-    CHECK(!text.failed && mr_result_encode(&result, run->job->encoding, &owner->scratch));
-    mr_buf_fini(&text);
-    struct mr_stream_headers *headers = mr_arena_alloc(&owner->out, sizeof *headers);
-    CHECK(headers);
-    mr_stream_record_headers(end, run->job->encoding, run->job->echoed, run->job->n_echoed, headers);
-    for (int32_t i = 0; i < headers->n; i++) {
-        headers->list[i].key = out_str(owner, headers->list[i].key);
-        headers->list[i].value = out_str(owner, headers->list[i].value);
-    }
-    struct mr_record record = {.value = out_scratch(owner), .headers = headers->list, .n_headers = headers->n};
-    produce(owner, p->route->results, run, tag_of(owner, run, TAG_RESULT), &record);
-    if (run->job->reply_topic.n) { /* a copy that nobody waits for */
-        char topic[MR_TOPIC_BYTES_MAX + 1] = {0};
-        memcpy(topic, run->job->reply_topic.p, run->job->reply_topic.n < MR_TOPIC_BYTES_MAX ? run->job->reply_topic.n : MR_TOPIC_BYTES_MAX);
-        produce(owner, topic, run, 0, &record);
-    }
-}
-
-static struct mr_str history_text(struct mr_owner *owner, const struct mr_run *run)
-{
-    struct mr_buf text = {0};
-    for (int32_t i = 0; i < run->n_history; i++)
-        mr_buf_addf(&text, "%s%016llx:%s%s", i ? "," : "", (unsigned long long)run->history[i].process, mr_stream_cause_name(run->history[i].cause),
-                    run->history[i].alone ? ":alone" : "");
-    struct mr_str copy = out_str(owner, mr_buf_view(&text));
-    mr_buf_fini(&text);
-    return copy;
-}
-
-/* The original bytes and headers, and why they are here. */
-static void publish_dead(struct mr_owner *owner, struct mr_run *run, const struct mr_stream_record *end)
-{
-    const struct mr_partition *p = run->partition;
-    struct mr_header *headers = mr_arena_array(&owner->out, MR_HEADERS_MAX, sizeof *headers);
-    struct mr_record record;
-    CHECK(headers);
-    mr_run_input(run, headers, &record);
-    int32_t n = record.n_headers < MR_HEADERS_MAX - DEAD_HEADERS ? record.n_headers : MR_HEADERS_MAX - DEAD_HEADERS;
-    int64_t bytes = (int64_t)record.value.n;
-    for (int32_t i = 0; i < n; i++) {
-        headers[i].key = out_str(owner, headers[i].key);
-        headers[i].value = out_str(owner, headers[i].value);
-        bytes += (int64_t)(headers[i].key.n + headers[i].value.n);
-    }
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-reason"), mr_str_from(mr_reason_name(end->reason))};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-field"), end->field};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-message"), end->message};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-job"), out_str(owner, run->name)};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-src"), out_format(owner, "%lld.%lld", (long long)run->src.offset,
-        (long long)run->src.timestamp_ms)};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-position"), out_format(owner, "%s/%d/%lld", p->topic, p->number, (long long)run->src.offset)};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-history"), history_text(owner, run)};
-    record.n_headers = n;
-    if (bytes > owner->config.max_dead_bytes)
-        record.value = (struct mr_str){0};
-    else if (record.value.p)
-        record.value = out_str(owner, record.value);
-    owner->stats.dead++;
-    produce(owner, p->route->dead, run, tag_of(owner, run, TAG_RESULT), &record);
-}
-
-void owner_publish_outcome(struct mr_owner *owner, struct mr_run *run)
-{
-    struct mr_stream_record start, end;
-    decode_kept(owner, run, mr_buf_view(&run->start), &start);
-    decode_kept(owner, run, mr_buf_view(&run->end), &end);
-    bool failed = end.kind == MR_FOLD_FAILED;
-    bool result = failed ? end.reason != MR_REASON_ID_CONFLICT && end.reason != MR_REASON_LOG_EXPIRED
-                         : end.kind != MR_FOLD_DUPLICATE && end.kind != MR_FOLD_MOVED;
-    if (result)
-        publish_result(owner, run, &start, &end);
-    if (failed)
-        publish_dead(owner, run, &end);
-}
-
-/* ---- what people see ---- */
-
-static void field(struct mr_state_update *state, const char *name, struct mr_str value)
-{
-    state->field[state->n_fields] = mr_str_from(name);
-    state->value[state->n_fields++] = value;
-}
-
-void owner_publish_state(struct mr_owner *owner, struct mr_run *run, const char *name)
-{
-    const struct mr_partition *p = run->partition;
-    int64_t broker_ms;
-    struct mr_state_update *state = &owner_act(owner, MR_OWNER_DO_STATE)->state;
-    state->key = out_format(owner, "{%.*s}", (int)run->name.n, run->name.p);
-    state->epoch = (int64_t)run->fold.epoch;
-    state->expire_ms = owner->config.state_expire_ms;
-    field(state, "state", mr_str_from(name));
-    field(state, "tier", mr_str_from(mr_tier_name(p->route->tier)));
-    field(state, "route", mr_str_from(p->route->name));
-    field(state, "topic", mr_str_from(p->topic));
-    field(state, "partition", out_format(owner, "%d", p->number));
-    field(state, "src", out_format(owner, "%lld.%lld", (long long)run->src.offset, (long long)run->src.timestamp_ms));
-    field(state, "tokens", out_format(owner, "%lld", (long long)run->fold.seq));
-    field(state, "epoch", out_format(owner, "%llu", (unsigned long long)run->fold.epoch));
-    field(state, "worker", mr_str_from(owner->config.worker));
-    if (run->job)
-        field(state, "body_hash", out_str(owner, mr_str_from(run->job->body_hash)));
-    if (owner_broker_now(owner, &broker_ms))
-        field(state, "updated_ms", out_format(owner, "%lld", (long long)broker_ms));
-    if (run->fold.closed && run->decision.refusal.reason != MR_REASON_NONE)
-        field(state, "reason", mr_str_from(mr_reason_name(run->decision.refusal.reason)));
-}
-
-void owner_publish_count(struct mr_owner *owner, struct mr_run *run)
-{
-    struct mr_stream_record end;
-    decode_kept(owner, run, mr_buf_view(&run->end), &end);
-    struct mr_owner_outcome *outcome = &owner_act(owner, MR_OWNER_DO_COUNT)->outcome;
-    outcome->tier = run->partition->route->tier;
-    outcome->tenant = out_str(owner, run->job->tenant);
-    outcome->kind = run->fold.end;
-    outcome->reason = end.reason;
-    outcome->n_output = run->fold.seq;
-    outcome->timings = end.timings;
 }

@@ -4,8 +4,9 @@
  * 1. No token and no terminal is appended before the tail has shown that this owner's START is the one in force (the barrier).
  * 2. Chunks that leave continue the accepted tokens exactly: after every barrier they are aligned with the fold, or made again.
  * 3. A decision (refused, cancelled, expired, duplicate, poison, ...) ends the run through the same START, barrier and terminal.
- * 4. duplicate and id_conflict are given only to a run without an accepted START.
- * 5. finish() is the only place that marks an offset: fold closed, outcomes acknowledged.
+ * 4. duplicate and id_conflict are given only to a run without an accepted START, and then before any other verdict: a second
+ *    record of a name never writes a result over the first one's.
+ * 5. owner_run_finish() is the only place that marks an offset: fold closed, outcomes acknowledged.
  *
  * Rejected: ending a run from the delivery report of its terminal (the fold may have ignored it). */
 #include "worker/owner_state.h"
@@ -34,13 +35,13 @@ void owner_run_discard(struct mr_owner *owner, struct mr_run *run)
     mr_partition_remove(run->partition, run);
 }
 
-static void finish(struct mr_owner *owner, struct mr_run *run)
+void owner_run_finish(struct mr_owner *owner, struct mr_run *run)
 {
     struct mr_partition *p = run->partition;
     if (p->ledger.low < 0)
         return; /* back from parking, and nothing delivered yet to say where the ledger begins: the tick comes again */
-    owner_publish_count(owner, run);
-    owner_publish_state(owner, run, mr_fold_kind_name(run->fold.end));
+    owner_outcome_count(owner, run);
+    owner_outcome_state(owner, run, mr_fold_kind_name(run->fold.end));
     mr_ledger_finish(&p->ledger, run->src.offset);
     p->commit_dirty = true;
     owner_run_discard(owner, run);
@@ -54,9 +55,19 @@ static void close_run(struct mr_owner *owner, struct mr_run *run)
         owner->alone = NULL;
     run->state = MR_RUN_CLOSING;
     run->closing = 0;
-    owner_publish_outcome(owner, run);
+    if (owner->config.transactions) {
+        run->partition->commit_dirty = true; /* they go with the next commit */
+        return;
+    }
+    owner_outcome(owner, run);
     if (run->closing == 0)
-        finish(owner, run);
+        owner_run_finish(owner, run);
+}
+
+void owner_run_take_back(struct mr_owner *owner, struct mr_run *run)
+{
+    drop(owner, run);
+    mr_run_forget(run);
 }
 
 /* A suspect runs, or waits to: everything else keeps out of the engine until it has shown a token. */
@@ -64,6 +75,24 @@ void owner_run_hold(struct mr_owner *owner, struct mr_run *run)
 {
     if (run != owner->alone && (owner->alone || owner->alone_wanted))
         drop(owner, run);
+}
+
+void owner_run_submit(struct mr_owner *owner, struct mr_run *run, const int32_t *ids, int64_t n)
+{
+    struct mr_owner_action *action = owner_act(owner, MR_OWNER_DO_SUBMIT);
+    action->handle = run->handle;
+    action->engine = (struct mr_engine_run){.run = run->handle, .job = run->job, .tenant = owner_tenant(owner, run->job->tenant),
+                                            .n_accepted = (int32_t)n, .arrival_ns = run->arrival_ns};
+    if (n) {
+        int32_t *accepted = mr_arena_array(&owner->out, (size_t)n, sizeof *accepted);
+        CHECK(accepted);
+        memcpy(accepted, ids, sizeof *ids * (size_t)n);
+        action->engine.accepted = accepted;
+    }
+    if (run->deadline_ms && owner->broker_time_known)
+        action->engine.deadline_ns = (run->deadline_ms - owner->broker_minus_mono_ms) * MR_NS_PER_MS;
+    run->engine = MR_RUN_ENGINE_LIVE;
+    owner->in_engine++;
 }
 
 /* Puts the engine to work behind the accepted tokens, unless it already is, or must not, or records on their way say that it
@@ -84,18 +113,7 @@ static void engine_sync(struct mr_owner *owner, struct mr_run *run)
         drop(owner, run);
         return;
     }
-    struct mr_owner_action *action = owner_act(owner, MR_OWNER_DO_SUBMIT);
-    action->handle = run->handle;
-    action->engine = (struct mr_engine_run){.run = run->handle, .job = run->job, .tenant = owner_tenant(owner, run->job->tenant),
-                                            .n_accepted = (int32_t)run->fold.seq, .arrival_ns = run->arrival_ns};
-    if (run->ids.n) {
-        action->engine.accepted = (const int32_t *)mr_arena_str(&owner->out, mr_buf_view(&run->ids)).p;
-        CHECK(action->engine.accepted);
-    }
-    if (run->deadline_ms && owner->broker_time_known)
-        action->engine.deadline_ns = (run->deadline_ms - owner->broker_minus_mono_ms) * MR_NS_PER_MS;
-    run->engine = MR_RUN_ENGINE_LIVE;
-    owner->in_engine++;
+    owner_run_submit(owner, run, (const int32_t *)run->ids.p, run->fold.seq);
 }
 
 static void end_run(struct mr_owner *owner, struct mr_run *run)
@@ -105,7 +123,7 @@ static void end_run(struct mr_owner *owner, struct mr_run *run)
     run->state = MR_RUN_ENDING;
 }
 
-static void decide(struct mr_owner *owner, struct mr_run *run, enum mr_fold_kind kind, enum mr_reason reason, const char *message)
+void owner_run_decide(struct mr_owner *owner, struct mr_run *run, enum mr_fold_kind kind, enum mr_reason reason, const char *message)
 {
     if (decided(run) || run->state >= MR_RUN_ENDING)
         return;
@@ -122,57 +140,71 @@ static void decide(struct mr_owner *owner, struct mr_run *run, enum mr_fold_kind
 
 void owner_run_cancel(struct mr_owner *owner, struct mr_run *run)
 {
-    decide(owner, run, MR_FOLD_CANCELLED, MR_REASON_CANCELLED, "cancelled");
+    owner_run_decide(owner, run, MR_FOLD_CANCELLED, MR_REASON_CANCELLED, "cancelled");
 }
 
 static void check_deadline(struct mr_owner *owner, struct mr_run *run)
 {
     int64_t broker_now_ms;
     if (run->deadline_ms && owner_broker_now(owner, &broker_now_ms) && broker_now_ms >= run->deadline_ms)
-        decide(owner, run, MR_FOLD_EXPIRED, MR_REASON_DEADLINE_PASSED, "the deadline passed");
+        owner_run_decide(owner, run, MR_FOLD_EXPIRED, MR_REASON_DEADLINE_PASSED, "the deadline passed");
 }
 
 /* ---- the verdict ---- */
 
-/* The same name earlier in this partition (delivery.md, Identity); across partitions only Redis could suggest one. */
+static bool by_name(const struct mr_run *run)
+{
+    return run->decision.kind == MR_FOLD_DUPLICATE || run->decision.refusal.reason == MR_REASON_ID_CONFLICT;
+}
+
+/* The verdict on the later of two records with one name (delivery.md, Identity). Of a parked topic: on copies of one origin, too. */
+void owner_run_same_name(struct mr_run *run, const char *topic, int32_t partition, int64_t offset, bool same_body)
+{
+    run->decision = (struct mr_run_decision){.kind = same_body ? MR_FOLD_DUPLICATE : MR_FOLD_FAILED, .first_topic = topic,
+                                             .first_partition = partition, .first_offset = offset};
+    if (!same_body)
+        mr_refuse(&run->decision.refusal, MR_REASON_ID_CONFLICT, "id", "the record at %s/%d/%lld has this id and another body", topic, partition,
+                  (long long)offset);
+}
+
 static void check_name(struct mr_run *run)
 {
     struct mr_partition *p = run->partition;
     const struct mr_names_entry *first = mr_names_find(&p->names, run->name);
-    if (first && first->offset < run->src.offset && run->fold.starts == 0 && !decided(run) && !p->parked_topic) {
-        run->decision.first_offset = first->offset;
-        if (strcmp(first->body_hash, run->job->body_hash) == 0) {
-            run->decision.kind = MR_FOLD_DUPLICATE;
-        } else {
-            run->decision.kind = MR_FOLD_FAILED;
-            mr_refuse(&run->decision.refusal, MR_REASON_ID_CONFLICT, "id", "the record at offset %lld has this id and another body",
-                      (long long)first->offset);
-        }
-    }
-    mr_names_add(&p->names, run->name, run->src.offset, run->job->body_hash);
+    if (first && first->offset < run->src.offset && run->fold.starts == 0)
+        owner_run_same_name(run, p->topic, p->number, first->offset, strcmp(first->body_hash, run->job->body_hash) == 0);
+}
+
+/* The log tells of another job, or of another body, at this offset. */
+static bool foreign(const struct mr_run *run)
+{
+    return run->foreign || (run->body_hash[0] && strcmp(run->body_hash, run->job->body_hash) != 0);
 }
 
 void owner_run_admitted(struct mr_owner *owner, struct mr_run *run, struct mr_job *job, const struct mr_refusal *refusal)
 {
     struct mr_partition *p = run->partition;
+    int64_t created_ms = run->origin ? run->origin->timestamp_ms : run->src.timestamp_ms;
     run->job = job;
     run->state = MR_RUN_READY;
-    if (run->foreign || !mr_run_name(run, job->name) || (run->body_hash[0] && strcmp(run->body_hash, job->body_hash) != 0)) {
+    if (!mr_run_name(run, job->name) || foreign(run)) {
         owner_partition_stop(owner, p, run);
         return;
     }
-    run->deadline_ms = job->deadline_ms ? run->src.timestamp_ms + job->deadline_ms : 0;
+    run->deadline_ms = job->deadline_ms ? created_ms + job->deadline_ms : 0;
     if (refusal && refusal->reason != MR_REASON_NONE) {
         run->decision.kind = MR_FOLD_FAILED;
         run->decision.refusal = *refusal;
+    } else if (run->origin && !mr_str_is(job->name, run->origin->job)) {
+        owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_INVALID_ID, "mr-origin names another job");
     }
-    check_name(run);
-    struct owner_control *control = owner_control_of(owner, mr_str_from(p->route->control));
-    if (control && mr_names_find(&control->cancels, run->name))
+    mr_names_add(&p->names, run->name, run->src.offset, job->body_hash);
+    if (owner_control_cancelled(owner, run))
         owner_run_cancel(owner, run);
     if (!run->fold.closed)
-        owner_publish_state(owner, run, "queued");
+        owner_outcome_state(owner, run, "queued");
     owner_run_begin(owner, run);
+    owner_journal_ask(owner, run);
 }
 
 /* ---- START ---- */
@@ -184,19 +216,28 @@ bool owner_run_suspect(const struct mr_owner *owner, const struct mr_run *run)
            && mr_run_alone_lost(run, owner->config.process) < MR_RUN_POISON_STARTS;
 }
 
+static void check_model(struct mr_owner *owner, struct mr_run *run)
+{
+    if (run->fold.starts == 0 || decided(run) || owner_publish_same_model(owner, run))
+        return;
+    if (run->partition->route->restart_on_model_change && run->fold.seq == 0)
+        return;
+    owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_MODEL_CHANGED, "it was begun with another model or tokenizer");
+    owner_audit_run(owner, run, "model", "refused", mr_str_from(mr_reason_name(MR_REASON_MODEL_CHANGED)));
+}
+
 static void judge(struct mr_owner *owner, struct mr_run *run)
 {
     struct mr_partition *p = run->partition;
-    bool by_name = run->decision.kind == MR_FOLD_DUPLICATE || run->decision.refusal.reason == MR_REASON_ID_CONFLICT;
-    if (by_name && run->fold.starts > 0)
+    if (by_name(run) && run->fold.starts > 0)
         run->decision = (struct mr_run_decision){0};
     check_deadline(owner, run);
     if (p->tail_cut && run->fold.starts == 0 && run->src.timestamp_ms < p->tail_first_ms)
-        decide(owner, run, MR_FOLD_FAILED, MR_REASON_LOG_EXPIRED, "the stream no longer reaches back to this record: whether it ran is unknown");
-    if (run->fold.starts > 0 && !owner_publish_same_model(owner, run))
-        decide(owner, run, MR_FOLD_FAILED, MR_REASON_MODEL_CHANGED, "it was begun with another model or tokenizer");
+        owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_LOG_EXPIRED,
+                         "the stream no longer reaches back to this record: whether it ran is unknown");
+    check_model(owner, run);
     if (mr_run_alone_lost(run, owner->config.process) >= MR_RUN_POISON_STARTS) {
-        decide(owner, run, MR_FOLD_FAILED, MR_REASON_POISON, "every worker that began it alone was lost");
+        owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_POISON, "every worker that began it alone was lost");
         owner->stats.poison++;
     }
 }
@@ -212,6 +253,13 @@ void owner_run_begin(struct mr_owner *owner, struct mr_run *run)
     }
     if (p->generation < 1 || (owner->draining && run->epoch == 0))
         return;
+    if (foreign(run)) {
+        owner_partition_stop(owner, p, run);
+        return;
+    }
+    check_name(run);
+    if (!by_name(run) && !owner_first_settled(owner, run))
+        return;
     judge(owner, run);
     run->alone = owner_run_suspect(owner, run);
     if (owner->alone && owner->alone != run)
@@ -226,6 +274,8 @@ void owner_run_begin(struct mr_owner *owner, struct mr_run *run)
         owner->alone = run;
     owner->stats.starts++;
     owner->stats.takeovers += mr_run_cause(run, owner->config.process) == MR_CAUSE_TAKEOVER;
+    if (run->fold.starts > 0 && !decided(run) && !owner_publish_same_model(owner, run))
+        owner_audit_run(owner, run, "model", "restarted", (struct mr_str){0});
     owner_publish_start(owner, run);
     run->state = MR_RUN_STARTING;
     engine_sync(owner, run); /* it may begin before the barrier; nothing leaves */
@@ -250,6 +300,7 @@ void owner_run_park(struct mr_owner *owner, struct mr_run *run)
     run->state = MR_RUN_READY;
     run->restart = MR_CAUSE_REBALANCE;
     run->not_before_ns = 0;
+    run->in_transaction = false;
 }
 
 /* ---- the tail ---- */
@@ -264,17 +315,15 @@ static void own(struct mr_owner *owner, struct mr_run *run)
     if (run->state != MR_RUN_RUNNING)
         return;
     if (decided(run)) {
-        drop(owner, run);
-        mr_run_forget(run);
+        owner_run_take_back(owner, run);
         end_run(owner, run);
         return;
     }
     if (!mr_run_align(run)) { /* made behind another prefix, and perhaps on its way out of the engine */
-        drop(owner, run);
-        mr_run_forget(run);
+        owner_run_take_back(owner, run);
     }
     engine_sync(owner, run);
-    owner_publish_state(owner, run, "running");
+    owner_outcome_state(owner, run, "running");
     if (run->ended)
         end_run(owner, run);
     else
@@ -285,7 +334,7 @@ static void ask(struct mr_owner *owner, struct mr_run *run)
 {
     owner->stats.lost_starts++;
     run->state = MR_RUN_ASKING;
-    owner_partition_ask(owner, run->partition);
+    owner_commit_ask(owner, run->partition);
 }
 
 void owner_run_followed(struct mr_owner *owner, struct mr_run *run, const struct mr_stream_record *record, bool accepted)
@@ -338,6 +387,14 @@ static void engine_tokens(struct mr_owner *owner, struct mr_run *run, const stru
         owner_publish_tokens(owner, run, false);
 }
 
+static void untaken(struct mr_owner *owner, struct mr_run *run, enum mr_status status)
+{
+    if (status == MR_ERR_BUSY)
+        owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_QUOTA, "more of this tenant's work waits than it may queue");
+    else
+        owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_INTERNAL, "the engine cannot run it");
+}
+
 void owner_run_engine(struct mr_owner *owner, struct mr_run *run, const struct mr_owner_event *event)
 {
     bool working = run->state == MR_RUN_STARTING || run->state == MR_RUN_RUNNING;
@@ -349,12 +406,18 @@ void owner_run_engine(struct mr_owner *owner, struct mr_run *run, const struct m
         break;
     case MR_OWNER_ENDED: engine_ended(owner, run, event); break;
     case MR_OWNER_DROPPED:
+        run->head_start = false;
         if (working)
             engine_sync(owner, run);
         break;
     case MR_OWNER_UNTAKEN:
-        if (event->status == MR_ERR_INVALID) {
-            decide(owner, run, MR_FOLD_FAILED, MR_REASON_INTERNAL, "the engine cannot run it");
+        if (run->head_start) { /* the journal was wrong: the tick tries again from the fold */
+            run->head_start = false;
+            mr_run_forget(run);
+            break;
+        }
+        if (event->status == MR_ERR_INVALID || event->status == MR_ERR_BUSY) {
+            untaken(owner, run, event->status);
             break;
         }
         mr_log(MR_LOG_WARN, "engine.full", "job=%.*s", (int)run->name.n, run->name.p);
@@ -369,10 +432,11 @@ void owner_run_delivered(struct mr_owner *owner, struct mr_run *run, int tag_kin
 {
     if (tag_kind == TAG_STREAM) {
         run->unacked -= run->unacked > 0;
+        owner_journal_write(owner, run);
     } else if (tag_kind == TAG_RESULT && run->closing > 0) {
         run->closing--;
-        if (run->closing == 0 && run->state == MR_RUN_CLOSING)
-            finish(owner, run);
+        if (run->closing == 0 && run->state == MR_RUN_CLOSING && !owner->config.transactions)
+            owner_run_finish(owner, run);
     }
 }
 
@@ -384,8 +448,8 @@ void owner_run_tick(struct mr_owner *owner, struct mr_run *run)
         owner_run_begin(owner, run);
         return;
     }
-    if (run->state == MR_RUN_CLOSING && run->closing == 0) {
-        finish(owner, run);
+    if (run->state == MR_RUN_CLOSING && run->closing == 0 && !owner->config.transactions) {
+        owner_run_finish(owner, run);
         return;
     }
     check_deadline(owner, run);
@@ -393,6 +457,7 @@ void owner_run_tick(struct mr_owner *owner, struct mr_run *run)
         if (run->engine == MR_RUN_ENGINE_NONE && !run->ended)
             engine_sync(owner, run);
         owner_publish_tokens(owner, run, false);
+        owner_move_tick(owner, run);
     }
 }
 

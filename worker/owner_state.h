@@ -16,11 +16,30 @@ struct owner_slot {
 
 enum { TAG_STREAM = 1, TAG_RESULT = 2, TAG_YIELD = 3 }; /* RESULT: result or dead letter, counted in run->closing */
 
+/* An input record of another partition, on its way for a comparison. */
+struct owner_first_read {
+    uint64_t handle;              /* whose question; 0: free */
+    const struct mr_route *route;
+    int32_t partition;
+    int64_t offset, timestamp_ms, until_ns;
+};
+
+/* bare: a record that was just appended, as the tail would have shown it. */
+struct owner_echo {
+    struct owner_echo *next;
+    struct mr_partition *partition;
+    struct mr_stream_record record;
+    struct mr_str value;
+    enum mr_encoding encoding;
+};
+
 struct owner_control {
     const char *topic;
     int64_t next;                 /* offset; -1 */
     int64_t look_again_ns;        /* missing: when to look again; 0: it is there */
     bool caught_up;
+    bool trusted;                 /* of a route whose writers may name any tenant */
+    const char *tenant;           /* else: whose own it is; NULL: of more than one, and then nobody's */
     struct mr_names cancels;
 };
 
@@ -45,9 +64,12 @@ struct mr_owner {
     bool alone_wanted;            /* one waits for that */
     struct owner_control control[MR_OWNER_CONTROLS_MAX];
     int32_t n_controls;
+    struct owner_first_read read[MR_OWNER_FIRST_READS_MAX];
+    struct owner_echo *echo, **echo_end; /* in out */
     struct mr_str *tenants;       /* [n_tenants] */
     int32_t n_tenants;
 
+    bool store_up;
     bool begun, draining, leaving, exited;
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
@@ -63,25 +85,45 @@ struct mr_owner {
 /* owner.c */
 struct mr_owner_action *owner_act(struct mr_owner *owner, enum mr_owner_action_kind kind);
 void owner_log(struct mr_owner *owner, enum mr_log_action_kind kind, const char *topic, int32_t partition, int64_t offset);
-bool owner_slot_take(struct mr_owner *owner, struct mr_run *run);
-void owner_slot_leave(struct mr_owner *owner, struct mr_run *run); /* the run goes away; its job stays while the engine has it */
-struct owner_slot *owner_slot_of(struct mr_owner *owner, uint64_t handle); /* NULL: no longer */
 void owner_pump(struct mr_owner *owner);                  /* admits what limits allow */
-uint32_t owner_tenant(struct mr_owner *owner, struct mr_str tenant);
-struct owner_control *owner_control_of(struct mr_owner *owner, struct mr_str topic);
 void owner_producer_failed(struct mr_owner *owner);
 bool owner_broker_now(const struct mr_owner *owner, int64_t *now_ms);
+
+/* owner_slot.c */
+bool owner_slots_open(struct mr_owner *owner);            /* false: no memory */
+void owner_slots_close(struct mr_owner *owner);
+bool owner_slot_take(struct mr_owner *owner, struct mr_run *run);
+void owner_slot_leave(struct mr_owner *owner, struct mr_run *run); /* the run goes away; its job stays while the engine has it */
+void owner_slot_free(struct mr_owner *owner, struct owner_slot *slot);
+struct owner_slot *owner_slot_of(struct mr_owner *owner, uint64_t handle); /* NULL: no longer */
+struct mr_run *owner_slot_run(struct mr_owner *owner, uint64_t handle);    /* NULL: no longer */
+uint32_t owner_tenant(struct mr_owner *owner, struct mr_str tenant);
+
+/* owner_control.c */
+void owner_controls_open(struct mr_owner *owner);
+void owner_controls_close(struct mr_owner *owner);
+void owner_controls_begin(struct mr_owner *owner);        /* follows them from their start */
+bool owner_controls_ready(const struct mr_owner *owner);
+void owner_controls_tick(struct mr_owner *owner);
+bool owner_control_event(struct mr_owner *owner, const struct mr_log_event *event);         /* true: it was about a control topic */
+bool owner_control_missing(struct mr_owner *owner, const struct mr_log_action *refused);    /* the same */
+bool owner_control_cancelled(struct mr_owner *owner, const struct mr_run *run);             /* somebody who may has cancelled it */
 
 /* owner_partition.c */
 struct mr_partition *owner_partition_of(struct mr_owner *owner, struct mr_str topic, int32_t number, bool stream);
 void owner_partition_event(struct mr_owner *owner, const struct mr_log_event *event); /* all but DELIVERED, TROUBLE, control */
 void owner_partition_missing(struct mr_owner *owner, const struct mr_log_action *refused);
 void owner_partition_tick(struct mr_owner *owner, struct mr_partition *partition);
-void owner_partition_ask(struct mr_owner *owner, struct mr_partition *partition);
-void owner_partition_commit(struct mr_owner *owner, struct mr_partition *partition);
 void owner_partition_stop(struct mr_owner *owner, struct mr_partition *partition, const struct mr_run *run);
 void owner_partition_pause(struct mr_owner *owner, struct mr_partition *partition); /* tells the port what limits ask for */
+void owner_partition_park(struct mr_owner *owner, struct mr_partition *partition);   /* it is no longer ours */
 void owner_partition_forget(struct mr_owner *owner, struct mr_partition *partition); /* drops its runs, closes it */
+void owner_partition_echo(struct mr_owner *owner);                                   /* bare: everything appended so far counts */
+
+/* owner_commit.c */
+void owner_commit_ask(struct mr_owner *owner, struct mr_partition *partition);
+void owner_commit(struct mr_owner *owner, struct mr_partition *partition);           /* unless it must wait */
+void owner_committed(struct mr_owner *owner, struct mr_partition *partition, const struct mr_log_event *event);
 
 /* owner_run.c */
 void owner_run_admitted(struct mr_owner *owner, struct mr_run *run, struct mr_job *job, const struct mr_refusal *refusal);
@@ -93,6 +135,11 @@ void owner_run_engine(struct mr_owner *owner, struct mr_run *run, const struct m
 void owner_run_delivered(struct mr_owner *owner, struct mr_run *run, int tag_kind);
 void owner_run_cancel(struct mr_owner *owner, struct mr_run *run);
 void owner_run_tick(struct mr_owner *owner, struct mr_run *run);
+void owner_run_finish(struct mr_owner *owner, struct mr_run *run);    /* closed, its outcomes acknowledged */
+void owner_run_decide(struct mr_owner *owner, struct mr_run *run, enum mr_fold_kind kind, enum mr_reason reason, const char *message);
+void owner_run_same_name(struct mr_run *run, const char *topic, int32_t partition, int64_t offset, bool same_body);
+void owner_run_submit(struct mr_owner *owner, struct mr_run *run, const int32_t *ids, int64_t n); /* to the engine, behind n tokens */
+void owner_run_take_back(struct mr_owner *owner, struct mr_run *run); /* out of the engine, and nothing that it made counts */
 bool owner_run_suspect(const struct mr_owner *owner, const struct mr_run *run); /* its next START must be alone */
 void owner_run_hold(struct mr_owner *owner, struct mr_run *run);      /* out of the engine, if a suspect needs it */
 void owner_run_yield(struct mr_owner *owner, struct mr_run *run);
@@ -103,11 +150,43 @@ void owner_publish_start(struct mr_owner *owner, struct mr_run *run);
 void owner_publish_tokens(struct mr_owner *owner, struct mr_run *run, bool all); /* what is due, or all */
 void owner_publish_yield(struct mr_owner *owner, struct mr_run *run);
 void owner_publish_terminal(struct mr_owner *owner, struct mr_run *run);
-/* Result, dead letter, reply copy: what the terminal in run->end asks for. Counts run->closing. */
-void owner_publish_outcome(struct mr_owner *owner, struct mr_run *run);
-void owner_publish_state(struct mr_owner *owner, struct mr_run *run, const char *state);
-void owner_publish_count(struct mr_owner *owner, struct mr_run *run);
 /* The START in force was made by the same model and tokenizer. */
 bool owner_publish_same_model(struct mr_owner *owner, const struct mr_run *run);
+struct mr_str owner_out_str(struct mr_owner *owner, struct mr_str s); /* copies that live until the next step */
+struct mr_str owner_out_scratch(struct mr_owner *owner);
+struct mr_str owner_out_format(struct mr_owner *owner, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void owner_out_headers(struct mr_owner *owner, struct mr_header *headers, int32_t n);
+uint64_t owner_tag(const struct mr_owner *owner, const struct mr_run *run, uint64_t kind);
+/* A record that was kept when it was followed. */
+void owner_publish_kept(struct mr_owner *owner, const struct mr_run *run, struct mr_str value, struct mr_stream_record *out);
+
+/* owner_outcome.c */
+/* Result, dead letter, reply copy, parked record: what the terminal in run->end asks for. Counts run->closing. */
+void owner_outcome(struct mr_owner *owner, struct mr_run *run);
+void owner_outcome_state(struct mr_owner *owner, struct mr_run *run, const char *state);
+void owner_outcome_count(struct mr_owner *owner, struct mr_run *run);
+
+/* owner_move.c */
+void owner_move_tick(struct mr_owner *owner, struct mr_run *run);     /* RUNNING: moves it if it must not wait here */
+void owner_move_publish(struct mr_owner *owner, struct mr_run *run);  /* its record to the parked topic */
+void owner_move_arrive(struct mr_run *run, const struct mr_record *record); /* of a parked topic: where it lay first */
+void owner_move_admit(const struct mr_run *run, struct mr_record *record);  /* as if it lay there still */
+
+/* owner_first.c */
+bool owner_first_settled(struct mr_owner *owner, struct mr_run *run); /* READY: may it begin? Asks when it must */
+void owner_first_answer(struct mr_owner *owner, struct mr_run *run, struct mr_str text);
+void owner_first_admitted(struct mr_owner *owner, struct mr_run *run, const struct mr_job *first);
+bool owner_first_event(struct mr_owner *owner, const struct mr_log_event *event);      /* true: of a record that is read */
+bool owner_first_missing(struct mr_owner *owner, const struct mr_log_action *refused); /* the same */
+void owner_first_tick(struct mr_owner *owner);
+
+/* owner_journal.c */
+void owner_journal_write(struct mr_owner *owner, struct mr_run *run); /* a stream record was acknowledged */
+void owner_journal_ask(struct mr_owner *owner, struct mr_run *run);   /* READY while the tail catches up */
+void owner_journal_answer(struct mr_owner *owner, struct mr_run *run, struct mr_str text);
+
+/* owner_audit.c */
+void owner_audit_run(struct mr_owner *owner, const struct mr_run *run, const char *kind, const char *action, struct mr_str reason);
+void owner_audit_cancel(struct mr_owner *owner, const struct mr_run *run, struct mr_str by, const char *topic, bool accepted);
 
 #endif

@@ -81,6 +81,9 @@ struct mr_log_action {
     int64_t offset;
     uint64_t tag;
     struct mr_str text;
+    bool transaction;             /* PRODUCE: held until the next COMMIT with this flag, and visible only together with it; never
+                                   * reported. COMMIT: goes through a transaction, with everything held; NOT_OWNER and RETRY: nothing
+                                   * of it is visible, or (after a timeout) perhaps all of it */
 };
 
 struct mr_log_port {
@@ -102,10 +105,33 @@ struct mr_state_update {
     int64_t expire_ms;
 };
 
+/* What only the store can say, as a hint. */
+enum mr_state_ask_kind {
+    MR_STATE_CLAIM, /* keeps value under key for expire_ms unless something is there; answer: what is there now */
+    MR_STATE_TAKE,  /* answer: field `line` of the hash under key, which is then gone */
+};
+
+struct mr_state_ask {
+    enum mr_state_ask_kind kind;
+    uint64_t tag;
+    struct mr_str key, value;     /* key without the mr: prefix */
+    int64_t expire_ms;
+};
+
+struct mr_state_answer {
+    enum mr_state_ask_kind kind;
+    uint64_t tag;
+    char *text;                   /* [n], the receiver frees it; NULL: nothing is there, or it cannot be told */
+    size_t n;
+};
+
 struct mr_state_port {
     /* Queues a copy; false: the queue is full or the store is away (counted; nobody waits). Any thread. */
     bool (*put)(void *self, const struct mr_state_update *update);
     bool (*healthy)(void *self);
+    /* Queues a question; false: as for put. wake is signalled when the answer is there; it may never come. One thread. */
+    bool (*ask)(void *self, const struct mr_state_ask *ask, struct mr_wake *wake);
+    bool (*answer)(void *self, struct mr_state_answer *out); /* the next answer, if one is there. The thread that asks */
     void *self;
 };
 

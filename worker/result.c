@@ -36,11 +36,39 @@ static void set_ms(struct mr_value *map, const char *key, double ms)
         mr_value_set(map, key, mr_value_float(round(ms * 1000) / 1000));
 }
 
+static struct mr_value usage_value(struct mr_arena *arena, const struct mr_usage *usage)
+{
+    struct mr_value map = mr_value_map(arena, 4), details = mr_value_map(arena, 1);
+    mr_value_set(&details, "cached_tokens", mr_value_int(usage->cached_tokens));
+    mr_value_set(&map, "prompt_tokens", mr_value_int(usage->prompt_tokens));
+    mr_value_set(&map, "completion_tokens", mr_value_int(usage->completion_tokens));
+    mr_value_set(&map, "total_tokens", mr_value_int((int64_t)usage->prompt_tokens + usage->completion_tokens));
+    mr_value_set(&map, "prompt_tokens_details", details);
+    return map;
+}
+
+/* What the terminal says and the OpenAI object round it has no place for. */
+static void set_remains(struct mr_arena *arena, struct mr_value *map, const struct mr_result *r)
+{
+    const struct mr_stream_record *end = r->terminal;
+    if (end->kind == MR_FOLD_EXPIRED) {
+        if (end->message.n)
+            mr_value_set(map, "message", mr_value_string(end->message));
+        if (end->field.n)
+            mr_value_set(map, "field", mr_value_string(end->field));
+        return;
+    }
+    if (end->has_usage)
+        mr_value_set(map, "usage", usage_value(arena, &end->usage));
+    if (r->n_choices && r->choices[0].text.n)
+        mr_value_set(map, "text", mr_value_string(r->choices[0].text));
+}
+
 /* The run's own words: how it ended, where it came from, and what it takes to run it again. */
 static struct mr_value millrace_value(struct mr_arena *arena, const struct mr_result *r)
 {
     const struct mr_stream_record *end = r->terminal;
-    struct mr_value map = mr_value_map(arena, 20);
+    struct mr_value map = mr_value_map(arena, 24);
     mr_value_set(&map, "status", mr_value_string(mr_str_from(mr_fold_kind_name(end->kind))));
     if (end->reason != MR_REASON_NONE)
         mr_value_set(&map, "reason", mr_value_string(mr_str_from(mr_reason_name(end->reason))));
@@ -63,11 +91,15 @@ static struct mr_value millrace_value(struct mr_arena *arena, const struct mr_re
         mr_value_set(&cached, "device", mr_value_int(end->usage.cached_tokens));
         mr_value_set(&map, "cached_tokens", cached);
     }
+    if (end->kind == MR_FOLD_FAILED || end->kind == MR_FOLD_EXPIRED)
+        set_remains(arena, &map, r);
     if (r->start) {
         mr_value_set(&map, "model_digest", mr_value_string(r->start->model_digest));
         mr_value_set(&map, "tokenizer_digest", mr_value_string(r->start->tokenizer_digest));
         mr_value_set(&map, "build", mr_value_string(r->start->build));
         mr_value_set(&map, "worker", mr_value_string(r->start->worker));
+        if (r->start->body_hash.n)
+            mr_value_set(&map, "body_hash", mr_value_string(r->start->body_hash));
     }
     mr_value_set(&map, "seed", mr_value_int((int64_t)(r->start ? r->start->seed : r->job->sampling.seed)));
     if (r->job->metadata)
@@ -112,17 +144,6 @@ static struct mr_value choice_value(struct mr_arena *arena, const struct mr_resu
     return map;
 }
 
-static struct mr_value usage_value(struct mr_arena *arena, const struct mr_usage *usage)
-{
-    struct mr_value map = mr_value_map(arena, 4), details = mr_value_map(arena, 1);
-    mr_value_set(&details, "cached_tokens", mr_value_int(usage->cached_tokens));
-    mr_value_set(&map, "prompt_tokens", mr_value_int(usage->prompt_tokens));
-    mr_value_set(&map, "completion_tokens", mr_value_int(usage->completion_tokens));
-    mr_value_set(&map, "total_tokens", mr_value_int((int64_t)usage->prompt_tokens + usage->completion_tokens));
-    mr_value_set(&map, "prompt_tokens_details", details);
-    return map;
-}
-
 static struct mr_value completion_value(struct mr_arena *arena, const struct mr_result *r)
 {
     bool chat = r->job->kind == MR_JOB_CHAT;
@@ -132,7 +153,7 @@ static struct mr_value completion_value(struct mr_arena *arena, const struct mr_
         mr_value_push(&choices, choice_value(arena, r, i));
     mr_value_set(&map, "id", mr_value_string(r->job->id));
     mr_value_set(&map, "object", mr_value_string(chat ? MR_STR("chat.completion") : MR_STR("text_completion")));
-    mr_value_set(&map, "created", mr_value_int(r->src.timestamp_ms / 1000));
+    mr_value_set(&map, "created", mr_value_int((r->created_ms ? r->created_ms : r->src.timestamp_ms) / 1000));
     mr_value_set(&map, "model", mr_value_string(r->start && r->start->model.n ? r->start->model : r->job->model));
     mr_value_set(&map, "choices", choices);
     mr_value_set(&map, "usage", usage_value(arena, &end->usage));
@@ -154,7 +175,7 @@ static struct mr_value error_value(struct mr_arena *arena, const struct mr_resul
     mr_value_set(&error, "code", mr_value_string(mr_str_from(mr_reason_name(end->reason))));
     mr_value_set(&map, "error", error);
     mr_value_set(&map, "id", mr_value_string(r->job->id));
-    mr_value_set(&map, "created", mr_value_int(r->src.timestamp_ms / 1000));
+    mr_value_set(&map, "created", mr_value_int((r->created_ms ? r->created_ms : r->src.timestamp_ms) / 1000));
     mr_value_set(&map, "millrace", millrace_value(arena, r));
     return map;
 }

@@ -19,7 +19,8 @@ struct mr_result {
     const struct mr_job *job;
     const struct mr_route *route;      /* NULL: none (`run`); then partition, src, takeovers and epoch are not written */
     int32_t partition;
-    struct mr_src src;                 /* its timestamp is `created` */
+    struct mr_src src;
+    int64_t created_ms;                /* `created`; 0: src's timestamp. A moved job's is that of its first record */
     const struct mr_stream_record *start;    /* the accepted START before the terminal; NULL: none */
     const struct mr_stream_record *terminal; /* kind done, failed, cancelled or expired */
     int64_t takeovers;                 /* accepted STARTs of cause new or takeover */

@@ -26,6 +26,7 @@ struct mr_route {
     int32_t n_models;
     const char *const *reply_topics;  /* [n_reply_topics] allowed names */
     int32_t n_reply_topics;
+    bool restart_on_model_change;     /* a run without a token, begun on another model, begins again instead of failing */
 };
 
 const char *mr_tier_name(enum mr_tier tier);                     /* "realtime", "standard", "bulk" */

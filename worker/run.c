@@ -32,6 +32,7 @@ void mr_run_close(struct mr_run *run)
 {
     mr_run_forget(run);
     mr_job_free(run->job);
+    free(run->origin);
     struct mr_buf *bufs[] = {&run->ids, &run->text, &run->start, &run->end, &run->scored, &run->input, &run->input_headers, &run->tail_text};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         mr_buf_fini(bufs[i]);
@@ -184,6 +185,14 @@ void mr_run_input(const struct mr_run *run, struct mr_header *headers, struct mr
         headers[out->n_headers].key = next_piece(&run->input_headers, &at);
         headers[out->n_headers++].value = next_piece(&run->input_headers, &at);
     }
+}
+
+bool mr_run_redriven(const struct mr_run *run)
+{
+    struct mr_header headers[MR_HEADERS_MAX];
+    struct mr_record record;
+    mr_run_input(run, headers, &record);
+    return mr_record_header(&record, "redrive-of").p != NULL;
 }
 
 static bool copy_logprob(struct mr_arena *arena, const struct mr_logprob *from, struct mr_logprob *to)

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "worker/engine.h"
 #include "worker/fold.h"
+#include "worker/origin.h"
 #include "worker/record.h"
 
 struct mr_partition; /* partition.h */
@@ -54,8 +55,13 @@ struct mr_chunk {
 struct mr_run_decision {
     enum mr_fold_kind kind;
     struct mr_refusal refusal;         /* FAILED, EXPIRED */
-    int64_t first_offset;              /* DUPLICATE: of the first, same partition */
+    const char *first_topic;           /* DUPLICATE: where the first lies (a route's string) */
+    int32_t first_partition;
+    int64_t first_offset;
 };
+
+/* Whether an earlier record elsewhere has this name (owner_first.c). */
+enum mr_run_first { MR_RUN_FIRST_UNASKED, MR_RUN_FIRST_ASKED, MR_RUN_FIRST_READING, MR_RUN_FIRST_COMPARING, MR_RUN_FIRST_SETTLED };
 
 struct mr_run {
     struct mr_run *next, *previous;    /* in its partition, in order of arrival */
@@ -86,11 +92,18 @@ struct mr_run {
     bool unseen;                       /* WAITING: the ledger had no room for it yet */
     struct mr_run *wait_next;          /* WAITING: in its partition's queue */
     struct mr_job *job;                /* NULL before the verdict */
+    struct mr_origin *origin;          /* parked topic: where the job lay first; NULL: here */
+    enum mr_run_first first;
+    int64_t first_until_ns;            /* ASKED, READING, COMPARING: when to go on without */
+    bool held;                         /* the engine says: quota, or its tenant is parked */
+    bool in_transaction;               /* CLOSING: its outcomes are in the commit that is out */
+    bool head_start;                   /* the engine works from the journal, not from the fold */
+    int64_t journal_ns;                /* when the journal was written last */
     int64_t arrival_ns, not_before_ns, deadline_ms; /* deadline in broker time; 0: none */
     int64_t epoch;                     /* of the last START appended here; 0: none */
     uint64_t writer;
     enum mr_stream_cause restart;      /* why the next START is needed, where this process holds the last one */
-    bool alone, cancelled;
+    bool alone;
     struct mr_run_decision decision;
     int32_t unacked;                   /* records appended and not yet acknowledged, of the producer in use */
     int32_t closing;                   /* CLOSING: outcomes still to be acknowledged */
@@ -132,6 +145,8 @@ int32_t mr_run_alone_lost(const struct mr_run *run, uint64_t process);
 /* Cause of the next START. */
 enum mr_stream_cause mr_run_cause(const struct mr_run *run, uint64_t process);
 
+/* The input record is a dead letter's redrive. */
+bool mr_run_redriven(const struct mr_run *run);
 /* Copies the input record. false: no memory. */
 bool mr_run_keep_input(struct mr_run *run, const struct mr_record *record);
 /* The record again; headers: room for MR_HEADERS_MAX. Views into the run. */

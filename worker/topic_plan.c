@@ -18,7 +18,7 @@
 
 const char *mr_topic_role_name(enum mr_topic_role role)
 {
-    static const char *const names[] = {"jobs", "stream", "results", "dead", "control"};
+    static const char *const names[] = {"jobs", "stream", "results", "dead", "control", "audit"};
     return names[role];
 }
 
@@ -48,7 +48,7 @@ static void fill(const struct mr_options *options, struct mr_topic_need *need)
 {
     struct mr_topic *topic = &need->topic;
     int64_t retention[] = {[MR_TOPIC_JOBS] = stream_ms(options) - DAY_MS, [MR_TOPIC_STREAM] = stream_ms(options), [MR_TOPIC_RESULTS] = RESULTS_MS,
-                           [MR_TOPIC_DEAD] = DEAD_MS, [MR_TOPIC_CONTROL] = stream_ms(options)};
+                           [MR_TOPIC_DEAD] = DEAD_MS, [MR_TOPIC_CONTROL] = stream_ms(options), [MR_TOPIC_AUDIT] = DEAD_MS};
     topic->partitions = need->role == MR_TOPIC_CONTROL ? 1 : (int32_t)options->kafka.partitions;
     topic->replication = (int32_t)options->kafka.replication;
     set(topic, "cleanup.policy", need->role == MR_TOPIC_RESULTS ? "compact,delete" : "delete");
@@ -89,6 +89,11 @@ struct mr_topic_need *mr_topic_plan(const struct mr_options *options, struct mr_
         add(options, needs, n, route->jobs, MR_TOPIC_JOBS);
         add(options, needs, n, route->parked, MR_TOPIC_JOBS);
     }
+    char audit[MR_TOPIC_BYTES_MAX + 1] = "";
+    if (options->kafka.audit[0])
+        snprintf(audit, sizeof audit, "%s%s", options->kafka.prefix, options->kafka.audit);
+    if (needs)
+        add(options, needs, n, audit, MR_TOPIC_AUDIT);
     return needs;
 }
 

@@ -6,7 +6,7 @@
 #include "worker/options.h"
 #include "worker/outside.h"
 
-enum mr_topic_role { MR_TOPIC_JOBS, MR_TOPIC_STREAM, MR_TOPIC_RESULTS, MR_TOPIC_DEAD, MR_TOPIC_CONTROL };
+enum mr_topic_role { MR_TOPIC_JOBS, MR_TOPIC_STREAM, MR_TOPIC_RESULTS, MR_TOPIC_DEAD, MR_TOPIC_CONTROL, MR_TOPIC_AUDIT };
 
 /* A topic to be made, with the settings it should have. */
 struct mr_topic_need {
@@ -19,7 +19,7 @@ struct mr_topic_fault {
     char topic[250], setting[64], is[80], wanted[120];
 };
 
-enum { MR_TOPIC_NEEDS_MAX = 7 * MR_ROUTES_MAX, MR_TOPIC_FAULTS_MAX = 256 };
+enum { MR_TOPIC_NEEDS_MAX = 7 * MR_ROUTES_MAX + 1, MR_TOPIC_FAULTS_MAX = 256 };
 
 struct mr_topic_faults {
     struct mr_topic_fault list[MR_TOPIC_FAULTS_MAX]; /* past it they are not told */

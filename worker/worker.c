@@ -143,6 +143,10 @@ static void perform(struct mr_worker *worker, const struct mr_owner_action *acti
     case MR_OWNER_DO_CANCEL: command_engine(worker, COMMAND_CANCEL, action); break;
     case MR_OWNER_DO_DROP: command_engine(worker, COMMAND_DROP, action); break;
     case MR_OWNER_DO_STATE: put_state(worker, &action->state); break;
+    case MR_OWNER_DO_ASK:
+        if (worker->has_state)
+            worker->state.ask(worker->state.self, &action->ask, &worker->log_wake);
+        break; /* not taken: the owner waits for a while only */
     case MR_OWNER_DO_COUNT: mr_metrics_count(&worker->metrics, &action->outcome); break;
     case MR_OWNER_DO_EXIT: worker->exit = true; break;
     case MR_OWNER_DO_LOG: break; /* step() does it */
@@ -189,6 +193,22 @@ static void take_notes(struct mr_worker *worker)
         step(worker, &note->event);
         mr_arena_fini(&note->arena);
         free(note);
+    }
+}
+
+static void take_answers(struct mr_worker *worker)
+{
+    struct mr_state_answer answer;
+    if (!worker->has_state)
+        return;
+    bool up = worker->state.healthy(worker->state.self);
+    if (up != worker->state_up) {
+        worker->state_up = up;
+        step(worker, &(struct mr_owner_event){.kind = MR_OWNER_STORE, .on = up});
+    }
+    while (worker->state.answer(worker->state.self, &answer)) {
+        step(worker, &(struct mr_owner_event){.kind = MR_OWNER_ANSWER, .answer = &answer});
+        free(answer.text);
     }
 }
 
@@ -271,6 +291,7 @@ enum mr_status mr_worker_loop(struct mr_worker *worker, struct mr_err *err)
             return leave_hung(worker, err);
         take_signals(worker);
         outbox_flush(worker);
+        take_answers(worker);
         take_notes(worker);
         if (now_ns >= worker->tick_ns) {
             worker->tick_ns = now_ns + MR_OWNER_TICK_NS;
@@ -346,6 +367,8 @@ static void name_worker(struct mr_worker *worker, const char *version)
 static enum mr_status open_owner(struct mr_worker *worker, struct mr_err *err)
 {
     const struct mr_options *o = worker->options;
+    if (o->kafka.audit[0])
+        snprintf(worker->audit, sizeof worker->audit, "%s%s", o->kafka.prefix, o->kafka.audit);
     struct mr_owner_config config = {
         .routes = o->routes,
         .n_routes = o->n_routes,
@@ -362,6 +385,12 @@ static enum mr_status open_owner(struct mr_worker *worker, struct mr_err *err)
         .max_dead_bytes = o->limits.record_bytes + (48 << 10),
         .grace_ns = o->worker.grace_ms * MR_NS_PER_MS,
         .state_expire_ms = o->redis.expire_ms,
+        .audit = worker->audit,
+        .ask_first = o->delivery.first && o->redis.address[0],
+        .journal = o->delivery.journal && o->redis.address[0] && !o->delivery.bare,
+        .vocabulary = (int32_t)mr_tokenizer_size(worker->serving.bundle->tokenizer),
+        .transactions = o->delivery.transactions,
+        .bare = o->delivery.bare,
         .random = worker_random,
         .self = worker,
     };

@@ -50,9 +50,9 @@ struct mr_worker {
     struct mr_owner *owner;
     struct mr_log_port log;
     struct mr_state_port state;
-    bool has_log, has_state;
+    bool has_log, has_state, state_up; /* state_up: as the owner was told */
     void *http;
-    char id[128], build[160];
+    char id[128], build[160], audit[MR_TOPIC_BYTES_MAX + 1];
     uint64_t process, random;
 
     struct mr_wake log_wake, admit_wake, engine_wake;

@@ -291,6 +291,7 @@ static void perform(struct world *w, struct sim_worker *worker, const struct mr_
         worker->dropped[worker->n_dropped++] = a->handle;
         break;
     case MR_OWNER_DO_STATE:
+    case MR_OWNER_DO_ASK:
     case MR_OWNER_DO_COUNT: break;
     case MR_OWNER_DO_EXIT: worker->dying = true; break;
     }

@@ -38,7 +38,7 @@ TEST(the_plan_names_every_topic_once)
     size_t n;
     const struct mr_topic_need *needs = mr_topic_plan(&options, &arena, &n);
     REQUIRE(needs);
-    EXPECT_EQ(n, 15); /* 3 tiers x (jobs, parked, stream, stream.parked), results, dead, control */
+    EXPECT_EQ(n, 16); /* 3 tiers x (jobs, parked, stream, stream.parked), results, dead, control, audit */
     for (size_t i = 0; i < n; i++)
         EXPECT(need_of(needs, n, needs[i].topic.name) == &needs[i]);
     const struct mr_topic_need *stream = need_of(needs, n, "millrace.stream.bulk"), *results = need_of(needs, n, "millrace.results"),
