@@ -23,6 +23,7 @@
 #include "worker/batch.h"
 #include "worker/bundle.h"
 #include "worker/sequence.h"
+#include "worker/step_cost.h"
 
 #include <stdlib.h>
 
@@ -59,11 +60,17 @@ struct mr_engine {
     int32_t n_events, max_events;
     struct mr_buf text;
 
+    struct mr_str *tenants;    /* [max_tenants] names by index, as the first run told; p NULL: not seen */
+    struct mr_step_track track;
+
     struct mr_engine_stats stats;
     int64_t device_ns;         /* of the step: spent in the forward port */
 };
 
-enum { ENGINE_TEXT_BYTES = 1 << 16 }; /* room for a step's text before the buffer must grow */
+enum {
+    ENGINE_TEXT_BYTES = 1 << 16, /* room for a step's text before the buffer must grow */
+    ENGINE_TICK_STEPS = 32,      /* between two looks of the scheduler at the tracked cost */
+};
 
 /* ---- open and close ---- */
 
@@ -100,8 +107,9 @@ static bool engine_allocate(struct mr_engine *e)
     e->score_ids = calloc(logits, sizeof *e->score_ids);
     e->events = calloc((size_t)e->max_events, sizeof *e->events);
     e->text_start = calloc((size_t)e->max_events, sizeof *e->text_start);
+    e->tenants = calloc((size_t)e->options.sched.max_tenants, sizeof *e->tenants);
     return e->slots && e->ended && e->closing && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
-           e->score_ids && e->events && e->text_start && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
+           e->score_ids && e->events && e->text_start && e->tenants && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
 }
 
 enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr_engine **out, struct mr_err *err)
@@ -130,6 +138,8 @@ enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr
         mr_engine_close(e);
         return status;
     }
+    mr_step_track_open(&e->track, &sched->cost);
+    e->stats.cost = sched->cost;
     for (int32_t i = 0; i < e->n_slots; i++)
         e->slots[i].next = i + 1 < e->n_slots ? i + 1 : -1;
     *out = e;
@@ -150,17 +160,36 @@ void mr_engine_close(struct mr_engine *e)
         return;
     for (int32_t i = 0; e->slots && i < e->n_slots; i++)
         engine_free_sequence(&e->slots[i]);
+    for (int32_t i = 0; e->tenants && i < e->options.sched.max_tenants; i++)
+        free((char *)(uintptr_t)e->tenants[i].p);
     mr_sched_close(e->sched);
     mr_batch_close(&e->batch);
     mr_buf_fini(&e->text);
     void *owned[] = {e->end_ids, e->slots, e->ended, e->closing, e->sources, e->results, e->chosen, e->rows,
-                     e->sampled, e->scored, e->score_ids, e->events, e->text_start};
+                     e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(e);
 }
 
 /* ---- runs come and go ---- */
+
+/* The first run of a tenant brings its name, and with it its contract. */
+static enum mr_status engine_meet(struct mr_engine *e, uint32_t tenant, struct mr_str name, struct mr_err *err)
+{
+    if (tenant >= (uint32_t)e->options.sched.max_tenants || e->tenants[tenant].p)
+        return MR_OK;
+    char *copy = malloc(name.n + 1);
+    if (!copy)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for a tenant");
+    if (name.n)
+        memcpy(copy, name.p, name.n);
+    e->tenants[tenant] = (struct mr_str){copy, name.n};
+    if (!e->options.contract)
+        return MR_OK;
+    struct mr_sched_tenant contract = e->options.contract(e->options.contract_self, name);
+    return mr_sched_tenant_set(e->sched, tenant, &contract, err);
+}
 
 static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const struct mr_engine_run *run, int64_t now_ns, struct mr_err *err)
 {
@@ -173,6 +202,8 @@ static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const s
         .known_tokens = s->n_tokens,
         .max_tokens = s->max_tokens,
         .arrival_ns = run->arrival_ns,
+        .charged_prompt = run->n_accepted ? s->n_prompt : 0,
+        .charged_output = run->n_accepted,
         .deadline_ns = run->deadline_ns,
         .prefix = s->n_prefix ? s->prefix : NULL,
         .n_prefix = s->n_prefix,
@@ -190,10 +221,13 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
     int32_t slot = e->free_slot;
     if (slot < 0)
         return mr_err_set(err, MR_ERR_LIMIT, "%d runs are live, which is the limit", sched->max_jobs);
+    enum mr_status status = engine_meet(e, run->tenant, run->job->tenant, err);
+    if (status != MR_OK)
+        return status;
     struct mr_sequence *s = calloc(1, sizeof *s);
     if (!s)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a run");
-    enum mr_status status = mr_sequence_open(s, run, &e->context, err);
+    status = mr_sequence_open(s, run, &e->context, err);
     if (status != MR_OK) {
         free(s);
         return status;
@@ -441,9 +475,26 @@ static void engine_begin(struct mr_engine *e)
     e->n_ended = 0;
 }
 
+/* What the step took, for the tracked cost; now and then the scheduler gets it. */
+static void engine_track(struct mr_engine *e, const struct mr_sched_plan *plan, int64_t step_ns)
+{
+    struct mr_step_sample sample = {.ns = step_ns};
+    for (int32_t i = 0; i < plan->n_items; i++) {
+        const struct mr_sched_item *item = &plan->items[i];
+        bool decode = item->n == 1 && item->samples;
+        sample.load = cost_load_sum(sample.load, decode ? cost_load_decode(item->start) : cost_load_chunk(item->start, item->n));
+    }
+    mr_step_track_add(&e->track, &sample);
+    if (e->stats.steps % ENGINE_TICK_STEPS != 0)
+        return;
+    e->stats.cost = mr_step_track_cost(&e->track);
+    mr_sched_tick(e->sched, &e->stats.cost);
+}
+
 static enum mr_status engine_run_plan(struct mr_engine *e, const struct mr_sched_plan *plan, const struct mr_clock *clock, int64_t now_ns)
 {
     enum mr_status status = MR_OK;
+    int64_t start_ns = now_ns;
     engine_fill_sources(e, plan, now_ns);
     mr_batch_rewind(&e->batch);
     while (status == MR_OK && mr_batch_next(&e->batch, e->sources, plan->n_items))
@@ -454,6 +505,9 @@ static enum mr_status engine_run_plan(struct mr_engine *e, const struct mr_sched
     e->stats.steps++;
     e->stats.last_batch_tokens = plan->n_tokens;
     e->stats.last_batch_seqs = plan->n_items;
+    e->stats.last_predicted_ns = plan->predicted_ns;
+    if (e->options.track_cost && status == MR_OK)
+        engine_track(e, plan, now_ns - start_ns);
     return status;
 }
 

@@ -28,6 +28,10 @@ struct mr_engine_options {
     const struct mr_bundle *bundle; /* tokenizer for text and stops; borrowed */
     int32_t max_logits;             /* rows of logits one step may want */
     bool prefix_cache;              /* jobs of one tenant and cache_scope share what equal beginnings have computed */
+    bool track_cost;                /* sched.cost follows what steps take (step_cost.h) */
+    /* The contract of a tenant, asked once, at its first run; NULL: none has one. */
+    struct mr_sched_tenant (*contract)(void *self, struct mr_str tenant);
+    void *contract_self;
 };
 
 /* One run. The job is borrowed until its END event has been taken or drop has returned. */
@@ -74,12 +78,15 @@ struct mr_engine_stats {
     int64_t steps, prompt_tokens, output_tokens; /* since open */
     int64_t last_step_ns, last_host_ns;          /* duration of the last step; of it not in forward/sample */
     int32_t last_batch_tokens, last_batch_seqs;
+    int64_t last_predicted_ns;                   /* what the cost model said of the last step */
+    struct mr_sched_cost cost;                   /* as it is tracked */
 };
 
 enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr_engine **out, struct mr_err *err);
 void mr_engine_close(struct mr_engine *engine);
 
-/* MR_ERR_LIMIT: full, try later; MR_ERR_INVALID: the job cannot run here (its length). */
+/* MR_ERR_LIMIT: full, try later; MR_ERR_BUSY: past what the tenant's contract lets wait; MR_ERR_INVALID: the job cannot run here
+ * (its length). */
 enum mr_status mr_engine_submit(struct mr_engine *engine, const struct mr_engine_run *run, int64_t now_ns, struct mr_err *err);
 /* The run ends with END{CANCELLED} at the next step; false: not live. */
 bool mr_engine_cancel(struct mr_engine *engine, uint64_t run);

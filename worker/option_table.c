@@ -8,7 +8,12 @@
 #define _GNU_SOURCE /* memrchr, memmem */
 #include "worker/option_table.h"
 
+#include "worker/contract.h"
+#include "worker/policy.h"
+#include "worker/step_cost.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char *complain_listen(struct mr_str text)
@@ -42,6 +47,14 @@ static const char *complain_worker(struct mr_str text)
     return text.n == 0 || (text.n <= 128 && mr_topic_valid(text)) ? NULL : "must have at most 128 characters of [A-Za-z0-9._-]";
 }
 
+static const char *complain_cost(struct mr_str text)
+{
+    char cost[MR_STEP_COST_TEXT_BYTES];
+    struct mr_sched_cost parsed;
+    snprintf(cost, sizeof cost, "%.*s", (int)text.n, text.n ? text.p : "");
+    return text.n == 0 || (text.n < sizeof cost && mr_step_cost_parse(cost, &parsed)) ? NULL : "must be seven whole numbers, as bench calibrate prints them";
+}
+
 static const char *const precisions[] = {"exact", "fast", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"logfmt", "json", NULL};
@@ -54,12 +67,13 @@ static const char *const formats[] = {"logfmt", "json", NULL};
 #define BYTES(name, field, fallback, least, most, text) {name, MR_OPTION_BYTES, AT(field), fallback, least, most, NULL, NULL, text}
 #define TIME(name, field, fallback, least, most, text) {name, MR_OPTION_TIME, AT(field), fallback, least, most, NULL, NULL, text}
 #define WORD(name, field, fallback, words, text) {name, MR_OPTION_WORD, AT(field), fallback, 0, 0, words, NULL, text}
-#define TIER(name, index, tokens, wait, ttft, tpot, floor) \
+#define TIER(name, index, tokens, wait, floor, levels) \
     INT("tier." name ".batch_tokens", tier[index].batch_tokens, tokens, 1, 4096, \
         "A token record of this tier leaves when it holds so many tokens."), \
     TIME("tier." name ".batch_wait", tier[index].batch_ms, wait, 0, 60000, "Or when its first token has waited so long."), \
-    TIME("tier." name ".ttft", tier[index].ttft_ms, ttft, 0, DAY_MS, "Service level: time to the first token. 0: none."), \
-    TIME("tier." name ".tpot", tier[index].tpot_ms, tpot, 0, DAY_MS, "Service level: time per further token. 0: none."), \
+    TIME("tier." name ".ttft", tier[index].ttft_ms, "0", 0, DAY_MS, \
+         "Service level: time to the first token. " levels " One that the device cannot meet for a single job is refused at start."), \
+    TIME("tier." name ".tpot", tier[index].tpot_ms, "0", 0, DAY_MS, "Service level: time per further token. 0: as above."), \
     INT("tier." name ".floor", tier[index].floor_permille, floor, 0, 1000, \
         "Share of the machine, in thousandths, that the tier is owed while it has work.")
 
@@ -82,8 +96,8 @@ static const struct mr_option table[] = {
     {"routes", MR_OPTION_ROUTES, AT(routes), "", 0, 0, NULL, NULL,
      "A list of groups, each joining an input topic to where its outcomes go: name, jobs, parked, stream, stream_parked, results, dead, "
      "control (topics), tier (realtime, standard, bulk), tenant (a name, or \"field\": the job says it), models and reply_topics (lists of "
-     "names). What is not given follows from kafka.prefix and the route's name. Default: one route a tier, of the tier's name, "
-     "tenant = \"field\"."},
+     "names), on_model_change (fail, restart: what becomes of a run without a token that was begun on another model). What is not given "
+     "follows from kafka.prefix, the route's name and its tenant's. Default: one route a tier, of the tier's name, tenant = \"field\"."},
     STRING("redis.address", redis.address, "", NULL, "host:port, or the path of a socket. Empty: no Redis; jobs do not need it."),
     STRING("redis.user", redis.user, "", NULL, "ACL user. Empty: the default user."),
     STRING("redis.password_file", redis.password_file, "", NULL,
@@ -118,7 +132,8 @@ static const struct mr_option table[] = {
     INT("engine.max_seqs", engine.max_seqs, "64", 1, 65536, "Sequences of one step."),
     INT("engine.max_step_tokens", engine.max_step_tokens, "512", 1, 1048576, "Tokens of one step, prompts and outputs together."),
     INT("engine.max_logits", engine.max_logits, "256", 1, 1048576, "Positions of one step whose logits are wanted."),
-    INT("engine.chunk_tokens", engine.chunk_tokens, "16", 1, 65536, "A prompt is cut into multiples of so many tokens."),
+    INT("engine.chunk_tokens", engine.chunk_tokens, "0", 0, 65536,
+        "A prompt is cut into multiples of so many tokens. 0: what the device suits."),
     INT("engine.max_context", engine.max_context, "0", 0, 16777216, "Longest prompt and output of a job, in tokens. 0: the model's own."),
     INT("engine.seed", engine.seed, "1", 0, INT64_MAX, "Seed of a synthetic model's weights."),
     INT("kv.block_tokens", kv.block_tokens, "16", 1, 1024, "Tokens of one block of the cache."),
@@ -129,12 +144,39 @@ static const struct mr_option table[] = {
     INT("limits.output_tokens", limits.output_tokens, "0", 0, 16777216, "Longest output. 0: what the context leaves."),
     INT("limits.jobs", limits.jobs, "1024", 1, 1000000, "Jobs admitted and unfinished in this worker. At it, partitions are paused."),
     INT("limits.jobs_per_partition", limits.jobs_per_partition, "256", 1, 1000000, "The same, of one partition."),
-    INT("limits.jobs_per_tenant", limits.jobs_per_tenant, "0", 0, 1000000, "The same, of one tenant. 0: no limit of its own."),
+    INT("limits.jobs_per_tenant", limits.jobs_per_tenant, "0", 0, 1000000,
+        "Jobs of one tenant that run at a time, where its contract says nothing; others wait in order. 0: no limit of its own."),
     TIME("limits.deadline", limits.deadline_ms, "7d", 1, 366 * DAY_MS, "The longest deadline that a job may ask for."),
     INT("limits.tenants", limits.tenants, "1024", 1, 1000000, "Tenants that one worker tells apart."),
-    TIER("realtime", MR_TIER_REALTIME, "1", "0", "500ms", "50ms", "700"),
-    TIER("standard", MR_TIER_STANDARD, "8", "100ms", "5s", "100ms", "250"),
-    TIER("bulk", MR_TIER_BULK, "64", "1s", "0", "0", "50"),
+    TIER("realtime", MR_TIER_REALTIME, "1", "0", "700", "0: 500ms and 50ms a token, or what the device can keep if that is more."),
+    TIER("standard", MR_TIER_STANDARD, "8", "100ms", "250", "0: 5s and 100ms a token, or what the device can keep if that is more."),
+    TIER("bulk", MR_TIER_BULK, "64", "1s", "50", "0: none."),
+    WORD("scheduler.policy", scheduler.policy, "ours", mr_policy_names,
+         "The order that jobs run in. ours: tiers, service levels, fair shares. fcfs: first come, first served. strict: by tier, first come "
+         "inside. vtc: fair shares alone. lpm: the longest cached beginning first. All but ours are there to compare with."),
+    STRING("scheduler.cost", scheduler.cost, "", complain_cost,
+           "What a step costs, as `millrace bench calibrate --out FILE` writes it. Empty: measured at start."),
+    TIME("scheduler.calibrate", scheduler.calibrate_ms, "2s", 0, 600000,
+         "At most so long is measured at start what a step costs. 0: not at all; without a cost service levels shape no step."),
+    BOOL("scheduler.track", scheduler.track, "true", "Follow the cost of steps while the worker runs."),
+    INT("scheduler.window", scheduler.window_tokens, "8192", 0, 16777216,
+        "How much more weighted service, in tokens, a tenant may have had than the least before it must wait: room for cached beginnings."),
+    INT("scheduler.floor_tokens", scheduler.floor_tokens, "0", 0, 1048576,
+        "Prompt tokens that a step always has time for. 0: what the device suits."),
+    INT("scheduler.forced_chunk", scheduler.forced_chunk, "0", 0, 1048576,
+        "Prompt tokens of a step that no service level leaves time for. 0: what the device suits."),
+    INT("scheduler.pace", scheduler.pace_permille, "1000", 1, 1000,
+        "Realtime tokens are aimed at this part, in thousandths, of their time. Less: shorter steps, an arriving job waits less, bulk gets less."),
+    INT("scheduler.input", scheduler.input_permille, "1000", 1, 1000000, "Service of a prompt token, in thousandths."),
+    INT("scheduler.cached", scheduler.cached_permille, "100", 0, 1000000, "Service of a prompt token found in the cache, in thousandths."),
+    INT("scheduler.output", scheduler.output_permille, "2000", 1, 1000000, "Service of an output token, in thousandths."),
+    TIME("scheduler.sync", scheduler.sync_ms, "200ms", 0, 60000,
+         "How often workers exchange through Redis what each tenant was served. 0: every worker is fair by itself."),
+    {"tenants", MR_OPTION_LIST, AT(tenants), "", 0, 0, NULL, mr_contract_complaint,
+     "A list of contracts, each \"NAME key=value ...\"; NAME * is for every other tenant. weight: share of the machine against others' (1). "
+     "rate, burst: tokens of service a second, and how many at once; over it the tenant waits. concurrency: jobs that run at a time. "
+     "queued: prompt and output tokens that may wait; past it a job ends with quota. scavenge=1: over its rate it runs behind the others "
+     "instead of waiting."},
     WORD("log.level", log.level, "info", levels, "The least important lines that are written."),
     WORD("log.format", log.format, "logfmt", formats, "How a line is written."),
     BYTES("result.max_bytes", result.max_bytes, "900kB", 1024, 64 << 20,

@@ -24,7 +24,7 @@ struct mr_option_list {
 /* Per tier: how often tokens leave, and what latency is aimed at. */
 struct mr_tier_options {
     int64_t batch_tokens, batch_ms; /* a token record leaves at the first of the two; 1 and 0: every step */
-    int64_t ttft_ms, tpot_ms;       /* service levels; 0: none */
+    int64_t ttft_ms, tpot_ms;       /* service levels; 0: what the device's profile gives */
     int64_t floor_permille;         /* share of service that a backlogged tier is owed */
 };
 
@@ -69,7 +69,7 @@ struct mr_options {
         bool pin;
         int64_t precision; /* enum mr_precision */
         int64_t max_seqs, max_step_tokens, max_logits; /* sequences, tokens, rows of logits of one step */
-        int64_t chunk_tokens;                          /* prefill chunks are multiples of it */
+        int64_t chunk_tokens;                          /* prefill chunks are multiples of it; 0: what the device's profile gives */
         int64_t max_context;                           /* 0: the model's own */
         int64_t seed;                                  /* of synthetic models */
     } engine;
@@ -85,6 +85,17 @@ struct mr_options {
         int64_t tenants;
     } limits;
     struct mr_tier_options tier[MR_TIER_COUNT];
+    struct {
+        int64_t policy;                                /* an index of mr_policy_names */
+        const char *cost;                              /* step_cost.h; "": measured at start */
+        int64_t calibrate_ms;                          /* 0: nothing is measured */
+        bool track;
+        int64_t window_tokens, floor_tokens, forced_chunk; /* the last two: 0 follows from the device */
+        int64_t pace_permille;
+        int64_t input_permille, cached_permille, output_permille;
+        int64_t sync_ms;                               /* counters shared with other workers; 0: not shared */
+    } scheduler;
+    struct mr_option_list tenants;                     /* contract.h */
     struct {
         int64_t level;  /* enum mr_log_level */
         int64_t format; /* 0: logfmt, 1: JSON */

@@ -1,5 +1,12 @@
 #include "worker/serving.h"
 
+#include "base/log.h"
+#include "worker/calibration.h"
+#include "worker/contract.h"
+#include "worker/policy.h"
+
+enum { SERVING_CHUNK_TOKENS = 16 };
+
 static enum mr_status serving_open_bundle(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
 {
     if (options->model[0] == '\0')
@@ -23,6 +30,76 @@ static enum mr_status serving_open_bundle(const struct mr_options *options, stru
     return mr_bundle_open(&bundle, &out->bundle, err);
 }
 
+/* The cost of a step: given, measured now, or none. */
+static enum mr_status serving_cost(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
+{
+    struct mr_step_sample samples[MR_CALIBRATION_SAMPLES_MAX];
+    struct mr_sched_config *sched = &out->engine_options.sched;
+    const struct mr_calibration_options limits = {sched->max_seqs, sched->max_step_tokens, out->engine_options.max_logits,
+                                                  options->scheduler.calibrate_ms * MR_NS_PER_MS};
+    char text[MR_STEP_COST_TEXT_BYTES];
+    int32_t n;
+    if (options->scheduler.cost[0]) {
+        mr_step_cost_parse(options->scheduler.cost, &sched->cost);
+        return MR_OK;
+    }
+    if (options->scheduler.calibrate_ms == 0)
+        return MR_OK;
+    enum mr_status status = mr_calibration_grid(out->bundle, &limits, samples, &n, err);
+    if (status != MR_OK || !mr_step_cost_fit(samples, n, &sched->cost))
+        return status;
+    mr_step_cost_print(&sched->cost, text);
+    mr_log(MR_LOG_INFO, "scheduler.calibrated", "steps=%d error=%.3f cost=\"%s\"", n, mr_step_cost_error(&sched->cost, samples, n, 0.5), text);
+    return MR_OK;
+}
+
+static struct mr_sched_config serving_sched(const struct mr_options *options, const struct mr_bundle *bundle)
+{
+    struct mr_sched_config sched = {
+        .n_blocks = bundle->store->options.n_blocks,
+        .block_tokens = bundle->store->options.block_tokens,
+        .max_seqs = (int32_t)options->engine.max_seqs,
+        .max_step_tokens = (int32_t)options->engine.max_step_tokens,
+        .max_jobs = (int32_t)options->limits.jobs,
+        .max_tenants = (int32_t)options->limits.tenants,
+        .max_context = bundle->context,
+        .chunk_quantum = (int32_t)options->engine.chunk_tokens,
+        .floor_tokens = (int32_t)options->scheduler.floor_tokens,
+        .forced_chunk = (int32_t)options->scheduler.forced_chunk,
+        .window_tokens = (int32_t)options->scheduler.window_tokens,
+        .pace_permille = (int32_t)options->scheduler.pace_permille,
+        .input_permille = (int32_t)options->scheduler.input_permille,
+        .cached_permille = (int32_t)options->scheduler.cached_permille,
+        .output_permille = (int32_t)options->scheduler.output_permille,
+    };
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        sched.tier[tier] = (struct mr_sched_tier_config){
+            .ttft_ns = options->tier[tier].ttft_ms * MR_NS_PER_MS,
+            .tpot_ns = options->tier[tier].tpot_ms * MR_NS_PER_MS,
+            .floor_permille = (int32_t)options->tier[tier].floor_permille,
+        };
+    mr_policy_apply(options->scheduler.policy, &sched);
+    if (options->scheduler.window_tokens == 0)
+        sched.off |= MR_PART_WINDOW;
+    return sched;
+}
+
+/* What one job alone can have here, and what the steps are cut to. */
+static void serving_profile(const struct mr_options *options, struct mr_sched_config *sched)
+{
+    if (!sched->cost.floor_ps && !sched->chunk_quantum)
+        sched->chunk_quantum = SERVING_CHUNK_TOKENS; /* nothing is known of the device */
+    mr_sched_config_profile(sched);
+    if (!options->scheduler.cost[0] && !options->scheduler.calibrate_ms)
+        return;
+    mr_log(MR_LOG_INFO, "scheduler.profile", "chunk=%d floor=%d forced=%d realtime_ttft_ms=%lld realtime_tpot_ms=%lld standard_ttft_ms=%lld "
+           "standard_tpot_ms=%lld", sched->chunk_quantum, sched->floor_tokens, sched->forced_chunk,
+           (long long)(sched->tier[MR_TIER_REALTIME].ttft_ns / MR_NS_PER_MS), (long long)(sched->tier[MR_TIER_REALTIME].tpot_ns / MR_NS_PER_MS),
+           (long long)(sched->tier[MR_TIER_STANDARD].ttft_ns / MR_NS_PER_MS), (long long)(sched->tier[MR_TIER_STANDARD].tpot_ns / MR_NS_PER_MS));
+}
+
+static struct mr_sched_tenant serving_contract(void *options, struct mr_str tenant) { return mr_contract_of(options, tenant); }
+
 enum mr_status mr_serving_open(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
 {
     *out = (struct mr_serving){0};
@@ -31,27 +108,15 @@ enum mr_status mr_serving_open(const struct mr_options *options, struct mr_servi
         return status;
     const struct mr_kv_store_options *store = &out->bundle->store->options;
     out->engine_options = (struct mr_engine_options){
-        .sched = {
-            .n_blocks = store->n_blocks,
-            .block_tokens = store->block_tokens,
-            .max_seqs = (int32_t)options->engine.max_seqs,
-            .max_step_tokens = (int32_t)options->engine.max_step_tokens,
-            .max_jobs = (int32_t)options->limits.jobs,
-            .max_tenants = (int32_t)options->limits.tenants,
-            .max_context = out->bundle->context,
-            .chunk_quantum = (int32_t)options->engine.chunk_tokens,
-        },
+        .sched = serving_sched(options, out->bundle),
         .forward = mr_bundle_forward(out->bundle),
         .bundle = out->bundle,
         .max_logits = (int32_t)options->engine.max_logits,
         .prefix_cache = options->kv.prefix_cache,
+        .track_cost = options->scheduler.track,
+        .contract = serving_contract,
+        .contract_self = (void *)(uintptr_t)options,
     };
-    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
-        out->engine_options.sched.tier[tier] = (struct mr_sched_tier_config){
-            .ttft_ns = options->tier[tier].ttft_ms * MR_NS_PER_MS,
-            .tpot_ns = options->tier[tier].tpot_ms * MR_NS_PER_MS,
-            .floor_permille = (int32_t)options->tier[tier].floor_permille,
-        };
     struct mr_admit_options admit = {
         .prompt_tokens = options->limits.prompt_tokens,
         .output_tokens = options->limits.output_tokens,
@@ -59,7 +124,10 @@ enum mr_status mr_serving_open(const struct mr_options *options, struct mr_servi
         .cache_tokens = (int64_t)store->n_blocks * store->block_tokens,
     };
     mr_admit_open(&out->admit, out->bundle, &admit);
-    status = mr_engine_open(&out->engine_options, &out->engine, err);
+    status = serving_cost(options, out, err);
+    serving_profile(options, &out->engine_options.sched);
+    if (status == MR_OK)
+        status = mr_engine_open(&out->engine_options, &out->engine, err);
     if (status != MR_OK)
         mr_serving_close(out);
     return status;

@@ -11,6 +11,7 @@ int mr_verb_bench(struct mr_cli *cli, int argc, char **argv)
     } kinds[] = {
         {"engine", "bench engine", "prefill and decode, tokens a second, latencies", mr_bench_engine},
         {"kernels", "bench kernels", "each matrix product of a model, and attention", mr_bench_kernels},
+        {"calibrate", "bench calibrate", "what a step costs: for the scheduler and the simulator", mr_bench_calibrate},
         {"quality", "bench quality", "perplexity of a text", mr_bench_quality},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

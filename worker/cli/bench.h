@@ -4,6 +4,7 @@
 
 #include "worker/cli/cli.h"
 
+int mr_bench_calibrate(struct mr_cli *cli, int argc, char **argv);
 int mr_bench_engine(struct mr_cli *cli, int argc, char **argv);
 int mr_bench_kernels(struct mr_cli *cli, int argc, char **argv);
 int mr_bench_quality(struct mr_cli *cli, int argc, char **argv);

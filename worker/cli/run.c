@@ -256,7 +256,7 @@ int mr_verb_run(struct mr_cli *cli, int argc, char **argv)
     struct mr_args args;
     if (!mr_flags_parse(cli, &usage, argc, argv, &args))
         return args.exit_code;
-    r.options = mr_cli_options(cli);
+    r.options = mr_cli_set(cli, "scheduler.calibrate", "0") ? mr_cli_options(cli) : NULL; /* nobody was promised a latency */
     if (!r.options)
         return MR_EXIT_USAGE;
     int code = run_open(&r, args.n ? args.items[0] : "-");
