@@ -44,11 +44,13 @@ static struct mr_value routes_value(const struct mr_options *options, struct mr_
             {"results", r->results}, {"dead", r->dead}, {"control", r->control},
         };
         size_t n = sizeof texts / sizeof *texts;
-        struct mr_value map = mr_value_map(arena, n + 2);
+        struct mr_value map = mr_value_map(arena, n + 3);
         for (size_t k = 0; k < n; k++)
             mr_value_set(&map, texts[k][0], mr_value_string(mr_str_from(texts[k][1])));
         mr_value_set(&map, "models", names_value(arena, r->models, r->n_models));
         mr_value_set(&map, "reply_topics", names_value(arena, r->reply_topics, r->n_reply_topics));
+        if (r->restart_on_model_change)
+            mr_value_set(&map, "on_model_change", mr_value_string(MR_STR("restart")));
         mr_value_push(&array, map);
     }
     return array;

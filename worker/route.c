@@ -4,6 +4,8 @@
  * 1 Every route has an input, a stream, results and control; parked comes with a stream of its own.
  * 2 An input or stream topic has one use in all routes together: the owner of an input partition is then the one writer of its
  *   stream partition, and no worker reads its own outcomes as jobs. Outputs may be shared.
+ * 3 But not between tenants: who may read a results or dead topic, or write a control topic, is told by access lists a topic. A
+ *   route with a tenant of its own has outputs of the tenant's name, and shares them with no other tenant and no "field" route.
  * Rejected: a default for a topic that was given wrong (a typo would send jobs elsewhere). */
 #include "worker/route.h"
 
@@ -140,6 +142,23 @@ static enum mr_status read_tenant(struct reading *r, const struct mr_value *valu
     return MR_OK;
 }
 
+/* Outputs of the tenant's own, unless they are named. */
+static void derive_tenant(struct mr_route *route, const char *prefix, struct mr_arena *arena)
+{
+    route->results = topic_name(arena, prefix, "results.", route->tenant);
+    route->dead = topic_name(arena, prefix, "dead.", route->tenant);
+    route->control = topic_name(arena, prefix, "control.", route->tenant);
+}
+
+static enum mr_status read_model_change(struct reading *r, const struct mr_value *value)
+{
+    bool restart = value->kind == MR_STRING && mr_str_is(value->as.string, "restart");
+    if (!restart && !(value->kind == MR_STRING && mr_str_is(value->as.string, "fail")))
+        return wrong(r, value, "on_model_change", "must be \"fail\" or \"restart\"");
+    r->route->restart_on_model_change = restart;
+    return MR_OK;
+}
+
 static enum mr_status read_setting(struct reading *r, const struct mr_pair *pair)
 {
     const struct {
@@ -152,10 +171,10 @@ static enum mr_status read_setting(struct reading *r, const struct mr_pair *pair
     for (size_t i = 0; i < sizeof topics / sizeof *topics; i++)
         if (mr_str_is(pair->key, topics[i].key))
             return read_topic(r, topics[i].key, &pair->value, topics[i].topic);
-    if (mr_str_is(pair->key, "name") || mr_str_is(pair->key, "tier"))
+    if (mr_str_is(pair->key, "name") || mr_str_is(pair->key, "tier") || mr_str_is(pair->key, "tenant"))
         return MR_OK; /* already read */
-    if (mr_str_is(pair->key, "tenant"))
-        return read_tenant(r, &pair->value);
+    if (mr_str_is(pair->key, "on_model_change"))
+        return read_model_change(r, &pair->value);
     if (mr_str_is(pair->key, "models"))
         return read_list(r, "models", &pair->value, &r->route->models, &r->route->n_models);
     if (mr_str_is(pair->key, "reply_topics"))
@@ -167,7 +186,7 @@ enum mr_status mr_route_read(const struct mr_value *entry, const char *prefix, s
                              const struct mr_value **bad, struct mr_err *err)
 {
     *bad = entry;
-    const struct mr_value *name = mr_value_get(entry, "name"), *tier = mr_value_get(entry, "tier");
+    const struct mr_value *name = mr_value_get(entry, "name"), *tier = mr_value_get(entry, "tier"), *tenant = mr_value_get(entry, "tenant");
     if (!name || name->kind != MR_STRING || !mr_topic_valid(name->as.string))
         return mr_err_set(err, MR_ERR_INVALID, "a route must be a group with a name");
     *out = derive(name->as.string.p, prefix, arena);
@@ -176,6 +195,10 @@ enum mr_status mr_route_read(const struct mr_value *entry, const char *prefix, s
         return wrong(&r, entry, "tier", "is missing (realtime, standard or bulk)");
     if (tier && (tier->kind != MR_STRING || !mr_tier_from_name(tier->as.string, &out->tier)))
         return wrong(&r, tier, "tier", "must be realtime, standard or bulk");
+    if (tenant && read_tenant(&r, tenant))
+        return err ? err->code : MR_ERR_INVALID;
+    if (!out->tenant_from_field)
+        derive_tenant(out, prefix, arena);
     for (size_t i = 0; i < entry->as.map.n; i++) {
         enum mr_status status = read_setting(&r, &entry->as.map.items[i]);
         if (status)
@@ -216,6 +239,20 @@ static enum mr_status check_pair(const struct mr_route *a, const struct mr_route
     return MR_OK;
 }
 
+/* Outputs stay inside a tenant, where routes know tenants. */
+static enum mr_status check_tenants(const struct mr_route *a, const struct mr_route *b, struct mr_err *err)
+{
+    const char *const x[] = {a->results, a->dead, a->control}, *const y[] = {b->results, b->dead, b->control};
+    bool one = a->tenant_from_field && b->tenant_from_field;
+    if (!a->tenant_from_field && !b->tenant_from_field)
+        one = strcmp(a->tenant, b->tenant) == 0;
+    for (int i = 0; i < 3 && !one; i++)
+        if (x[i][0] && strcmp(x[i], y[i]) == 0)
+            return mr_err_set(err, MR_ERR_INVALID, "topic %s is shared by routes %s and %s: one tenant would see or cancel another's jobs", x[i],
+                              a->name, b->name);
+    return MR_OK;
+}
+
 enum mr_status mr_routes_check(const struct mr_route *routes, int32_t n, struct mr_err *err)
 {
     if (n < 1 || n > MR_ROUTES_MAX)
@@ -225,6 +262,7 @@ enum mr_status mr_routes_check(const struct mr_route *routes, int32_t n, struct 
             if (i != k && strcmp(routes[i].name, routes[k].name) == 0)
                 return mr_err_set(err, MR_ERR_INVALID, "two routes are named %s", routes[i].name);
             enum mr_status status = check_pair(&routes[i], &routes[k], err);
+            status = status ? status : check_tenants(&routes[i], &routes[k], err);
             if (status)
                 return status;
         }

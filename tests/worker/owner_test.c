@@ -24,7 +24,7 @@ TEST(nothing_leaves_before_the_barrier)
     pass(1000);
     EXPECT_EQ(t.commit_offset, 0); /* not before the result is acknowledged */
     acks(MR_OK);
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_OK});
+    answer_commit(MR_COMMIT_OK);
     pass(1000);
     EXPECT_EQ(t.commit_offset, 1);
     close_owner();
@@ -34,11 +34,7 @@ TEST(takeover_continues_and_counts_epochs)
 {
     open_owner();
     foreign_start((5 << 20) + 9, 11, false); /* a higher generation once was: the group has been deleted since */
-    flow();
-    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 1});
-    t.told = 0;
-    flow();
-    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = t.told});
+    take_over(1);
     input(0);
     verdict("acme/a", "h", NULL);
     EXPECT_EQ(t.n_log, 2);
@@ -49,11 +45,7 @@ TEST(takeover_continues_and_counts_epochs)
 
 TEST(another_start_raises_the_question)
 {
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     tokens(0, 5);
     flow();
     foreign_start(4 << 20, 11, false);
@@ -62,12 +54,12 @@ TEST(another_start_raises_the_question)
     EXPECT_EQ(t.commits, before + 1); /* who owns? */
     tokens(1, 6);
     EXPECT_EQ(t.n_log, 3); /* START, TOK, the other's START: silence until the answer */
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_RETRY});
+    answer_commit(MR_COMMIT_RETRY);
     pass(50);
     EXPECT_EQ(t.commits, before + 1);
     pass(100);
     EXPECT_EQ(t.commits, before + 2); /* after a back-off */
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_OK});
+    answer_commit(MR_COMMIT_OK);
     EXPECT_EQ(t.starts[3].epoch, (4 << 20) + 1);
     flow();
     EXPECT_EQ(last_kind(), MR_FOLD_TOK); /* the token made meanwhile goes on where the log stands */
@@ -77,33 +69,24 @@ TEST(another_start_raises_the_question)
 
 TEST(who_does_not_own_stands_down)
 {
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     foreign_start(4 << 20, 11, false);
     flow();
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_NOT_OWNER});
+    answer_commit(MR_COMMIT_NOT_OWNER);
     int64_t n = t.n_log;
     tokens(0, 5);
     end(MR_FINISH_STOP);
     pass(5000);
     EXPECT_EQ(t.n_log, n);
     pass(20000); /* and does not come back: forgotten */
-    struct mr_owner_stats stats;
-    mr_owner_stats(t.owner, &stats);
+    struct mr_owner_stats stats = stats_now();
     EXPECT(stats.live == 0 && stats.partitions == 0);
     close_owner();
 }
 
 TEST(parked_and_back)
 {
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     tokens(0, 5);
     flow();
     tell(MR_LOG_REVOKED, "jobs", (struct mr_log_event){0});
@@ -122,11 +105,7 @@ TEST(parked_and_back)
 
 TEST(a_delivery_error_begins_anew)
 {
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     tokens(0, 5);
     tokens(1, 6);
     int64_t n = t.n_log;
@@ -175,11 +154,7 @@ TEST(refused_duplicate_and_conflict)
 TEST(cancel_before_and_after)
 {
     static const struct mr_str value = MR_STR("{\"v\":1,\"kind\":\"cancel\",\"job\":\"acme/a\"}");
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     tokens(0, 5);
     tell(MR_LOG_FOLLOWED, "control", (struct mr_log_event){.record = {.value = value}});
     EXPECT(t.cancel == t.submit);
@@ -226,9 +201,7 @@ TEST(suspects_run_alone_and_three_deaths_are_poison)
     open_owner();
     foreign_start(1, 11, false);
     foreign_start(2, 12, false);
-    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 3});
-    flow();
-    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = t.told});
+    take_over(3);
     input(0);
     uint64_t suspect = t.admit;
     input(1);
@@ -254,9 +227,7 @@ TEST(suspects_run_alone_and_three_deaths_are_poison)
     open_owner();
     for (int i = 0; i < 5; i++)
         foreign_start(i + 1, 11 + (uint64_t)i, i > 1);
-    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 3});
-    flow();
-    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = t.told});
+    take_over(3);
     input(0);
     verdict("acme/a", "h", NULL);
     flow();
@@ -267,11 +238,7 @@ TEST(suspects_run_alone_and_three_deaths_are_poison)
 
 TEST(drain_yields_what_is_left)
 {
-    open_owner();
-    assign(3, 0);
-    input(0);
-    verdict("acme/a", "h", NULL);
-    flow();
+    begin_job();
     input(1);
     verdict("acme/b", "h", NULL);
     flow();
@@ -285,9 +252,9 @@ TEST(drain_yields_what_is_left)
     EXPECT_EQ(last_kind(), MR_FOLD_YIELD);
     EXPECT_EQ(t.exits, 0); /* its acknowledgement and the last commit are waited for */
     flow();
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_OK});
+    answer_commit(MR_COMMIT_OK);
     pass(10);
-    tell(MR_LOG_COMMITTED, "jobs", (struct mr_log_event){.tag = t.commit_tag, .commit = MR_COMMIT_OK});
+    answer_commit(MR_COMMIT_OK);
     pass(10);
     EXPECT_EQ(t.exits, 1);
     close_owner();
@@ -309,8 +276,7 @@ TEST(limits_pause_and_resume)
     EXPECT_EQ(t.pauses, 1); /* of the assignment */
     input(7);
     EXPECT_EQ(t.pauses, 2); /* the fourth waits: enough */
-    struct mr_owner_stats stats;
-    mr_owner_stats(t.owner, &stats);
+    struct mr_owner_stats stats = stats_now();
     EXPECT(stats.live == 4 && stats.waiting == 4);
     EXPECT_EQ(t.resumes, resumes);
     close_owner();
@@ -320,13 +286,10 @@ TEST(a_topic_made_anew_stops_its_partition)
 {
     open_owner();
     foreign_start(1, 11, false);
-    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 3});
-    flow();
-    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = t.told});
+    take_over(3);
     input(0);
     verdict("acme/somebody-else", "h", NULL);
-    struct mr_owner_stats stats;
-    mr_owner_stats(t.owner, &stats);
+    struct mr_owner_stats stats = stats_now();
     EXPECT(stats.stopped == 1 && t.n_log == 1 && t.submit == 0);
     close_owner();
 }

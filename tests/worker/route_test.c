@@ -28,6 +28,10 @@ TEST(what_is_not_given_is_derived)
     EXPECT_STR(r[0].jobs, "p.jobs.vip");
     EXPECT_STR(r[0].stream_parked, "p.stream.parked.vip");
     EXPECT_STR(r[0].dead, "graves");
+    EXPECT_STR(r[0].results, "p.results.acme"); /* a tenant's own */
+    EXPECT_STR(r[0].control, "p.control.acme");
+    EXPECT_STR(r[1].results, "p.results");
+    EXPECT(!r[0].restart_on_model_change);
     EXPECT_STR(r[0].tenant, "acme");
     EXPECT(!r[0].tenant_from_field && r[1].tenant_from_field);
     EXPECT_EQ(r[0].n_reply_topics, 2);
@@ -57,7 +61,11 @@ TEST(what_cannot_be_is_refused)
         {"[{\"name\":\"bulk\",\"reply_topics\":[\"..\"]}]", "reply_topics holds"},
         {"[{\"name\":\"bulk\",\"stream_parked\":\"\"}]", "stream_parked is needed"},
         {"[{\"name\":\"bulk\",\"typo\":1}]", "typo is no setting"},
+        {"[{\"name\":\"bulk\",\"on_model_change\":\"stay\"}]", "on_model_change must be"},
         {"[{\"name\":\"bulk\"},{\"name\":\"bulk\"}]", "two routes are named bulk"},
+        {"[{\"name\":\"bulk\"},{\"name\":\"a\",\"tier\":\"bulk\",\"tenant\":\"acme\",\"results\":\"p.results\"}]", "topic p.results is shared"},
+        {"[{\"name\":\"b\",\"tier\":\"bulk\",\"tenant\":\"beta\",\"control\":\"c\"},{\"name\":\"a\",\"tier\":\"bulk\",\"tenant\":\"acme\",\"control\":\"c\"}]",
+         "topic c is shared"},
         {"[{\"name\":\"bulk\"},{\"name\":\"b\",\"tier\":\"bulk\",\"jobs\":\"p.jobs.bulk\"}]", "topic p.jobs.bulk is used twice"},
         {"[{\"name\":\"bulk\"},{\"name\":\"b\",\"tier\":\"bulk\",\"stream\":\"p.stream.bulk\"}]", "topic p.stream.bulk is used twice"},
         {"[{\"name\":\"bulk\",\"stream\":\"p.jobs.bulk\"}]", "topic p.jobs.bulk is used twice"},
