@@ -21,7 +21,7 @@ static void setup(enum mr_fold_kind kind, enum mr_job_kind job_kind)
     job = (struct mr_job){.kind = job_kind, .id = MR_STR("j1"), .tenant = MR_STR("acme"), .name = MR_STR("acme/j1"), .model = MR_STR("m"), .tier = MR_TIER_BULK,
                           .prompt_ids = prompt_ids, .n_prompt = 2, .sampling = {.seed = 42, .max_tokens = 2, .n_logprobs = -1, .n_prompt_logprobs = -1}};
     route = (struct mr_route){.name = "bulk"};
-    start = (struct mr_stream_record){.model_digest = MR_STR("md"), .tokenizer_digest = MR_STR("td"), .build = MR_STR("1.0 avx2"), .worker = MR_STR("w1"), .seed = 42};
+    start = (struct mr_stream_record){.model_digest = MR_STR("md"), .tokenizer_digest = MR_STR("td"), .build = MR_STR("1.0 avx2"), .worker = MR_STR("w1"), .body_hash = MR_STR("bh"), .seed = 42};
     terminal = (struct mr_stream_record){.kind = kind, .epoch = 1048576, .n = 2, .has_usage = true, .usage = {2, 2, 1}, .timings = {1, 2.0004, -1}};
     choice = (struct mr_result_choice){.ids = ids, .n = 2, .text = MR_STR("a\xc3\xa9"), .finish = MR_STR("stop")};
     result = (struct mr_result){.job = &job, .route = &route, .partition = 3, .src = {12, 1700000000999}, .start = &start, .terminal = &terminal, .takeovers = 1,
@@ -30,7 +30,7 @@ static void setup(enum mr_fold_kind kind, enum mr_job_kind job_kind)
 
 #define OURS "\"tenant\":\"acme\",\"tier\":\"bulk\",\"route\":\"bulk\",\"partition\":3,\"src\":\"12.1700000000999\",\"takeovers\":1,\"epoch\":1048576,"
 #define TIMES "\"queue_ms\":1.0,\"ttft_ms\":2.0,\"cached_tokens\":{\"device\":1},"
-#define MADE "\"model_digest\":\"md\",\"tokenizer_digest\":\"td\",\"build\":\"1.0 avx2\",\"worker\":\"w1\",\"seed\":42}"
+#define MADE "\"model_digest\":\"md\",\"tokenizer_digest\":\"td\",\"build\":\"1.0 avx2\",\"worker\":\"w1\",\"body_hash\":\"bh\",\"seed\":42}"
 #define USAGE "\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":2,\"total_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":1}},"
 
 static void expect_json(const char *wanted)
@@ -63,7 +63,8 @@ TEST(a_failure_is_an_error_object)
     terminal.message = MR_STR("no model of that name");
     terminal.field = MR_STR("model");
     expect_json("{\"error\":{\"message\":\"no model of that name\",\"type\":\"not_found_error\",\"param\":\"model\",\"code\":\"unknown_model\"},\"id\":\"j1\","
-                "\"created\":1700000000,\"millrace\":{\"status\":\"failed\",\"reason\":\"unknown_model\"," OURS TIMES MADE "}");
+                "\"created\":1700000000,\"millrace\":{\"status\":\"failed\",\"reason\":\"unknown_model\"," OURS TIMES USAGE
+                "\"text\":\"a\xc3\xa9\"," MADE "}");
 }
 
 TEST(a_batch_line_comes_back_as_one)
@@ -72,12 +73,13 @@ TEST(a_batch_line_comes_back_as_one)
     job.batch_line = true;
     job.custom_id = MR_STR("c\"1");
     terminal.reason = MR_REASON_DEADLINE_PASSED;
+    terminal.message = MR_STR("late");
     choice.finish = MR_STR("expired");
     result.route = NULL;
     result.start = NULL;
     expect_json("{\"id\":\"batch_req_j1\",\"custom_id\":\"c\\\"1\",\"response\":{\"status_code\":408,\"request_id\":\"j1\",\"body\":{\"id\":\"j1\",\"object\":\"text_completion\","
                 "\"created\":1700000000,\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\"a\xc3\xa9\",\"logprobs\":null,\"finish_reason\":\"expired\"}]," USAGE
-                "\"millrace\":{\"status\":\"expired\",\"reason\":\"deadline_passed\",\"tenant\":\"acme\",\"tier\":\"bulk\"," TIMES "\"seed\":42}}},\"error\":null}");
+                "\"millrace\":{\"status\":\"expired\",\"reason\":\"deadline_passed\",\"tenant\":\"acme\",\"tier\":\"bulk\"," TIMES "\"message\":\"late\",\"seed\":42}}},\"error\":null}");
 }
 
 /* The part of the encoded result behind key, up to its end. */

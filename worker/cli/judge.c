@@ -1,20 +1,22 @@
-/* Judges what the topics hold.
+/* Gathers what the topics hold, for judge_verdict.c.
  *
- * Owns a copy of every input and result, and each run as worker/run.h folds it.
+ * Owns a copy of every input, result and dead letter, each run as worker/run.h folds it, and what was read of every partition.
  *
  * How it finds what is wrong
- * 1 A stream record dropped, moved or altered in seq, choice, ids, epoch, writer, n or ctx is not accepted by the fold, and what
- *   follows it neither: the run never closes, and its job counts as lost.
- * 2 START's attempt, body_hash and digests are held against the count of STARTs, the input record, and the other STARTs of run and process;
- *   every record's mr-* headers against its value.
- * 3 A result is a pure function of the input record and the accepted stream: it is made again, with the worker's own code, and
- *   must be the same bytes (judge_verdict.c). That covers text, logprobs, finish, usage, timings, reason, message, seed, digests.
+ * 1 Offsets of a stream partition are dense (nobody writes it in transactions, nothing compacts it): a record that was taken out or
+ *   moved leaves a gap or an offset out of order.
+ * 2 A stream record altered in seq, choice, ids, epoch, writer, n or ctx is not accepted by the fold, and what follows it neither:
+ *   the run never closes, and its job counts as lost. Every record's writer must have begun with a START (judge_stream.c).
+ * 3 START's attempt, cause, from, seed, body_hash and digests are held against the count of STARTs, the input record, and the other
+ *   STARTs of run and process; every record's key and mr-* headers against its value.
+ * 4 A result is a pure function of the input record and the accepted stream: it is made again, with the worker's own code, and
+ *   must be the same bytes (judge_result.c). That covers text, logprobs, finish, usage, timings, reason, message, seed, digests.
+ *   A dead letter must be its input record, with the terminal's reason, field and message.
  *
- * Rejected: a second implementation of the result's fields (it would be the one that is wrong). */
+ * Thread: one. Rejected: a second implementation of the result's fields (it would be the one that is wrong). */
 #include "worker/cli/judge_state.h"
 
 #include "base/hash.h"
-#include "worker/encoding.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,38 +46,78 @@ void mr_judge_close(struct mr_judge *judge)
     mr_arena_fini(&judge->arena);
     mr_arena_fini(&judge->scratch);
     free(judge->table);
-    free(judge->recoveries);
+    free(judge->recoveries.list);
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        free(judge->twice[tier].list);
     free(judge->report.complaints);
     free(judge);
 }
 
-void judge_complain(struct mr_judge *judge, const struct judge_run *j, const char *format, ...)
+/* What records say of themselves may be anything: a terminal and a JSON reader get printable ASCII. */
+static void make_printable(char *text)
+{
+    for (; *text; text++)
+        if (*text < 0x20 || *text > 0x7e)
+            *text = '?';
+}
+
+void judge_complain(struct mr_judge *judge, struct judge_run *j, enum judge_fault fault, const char *format, ...)
 {
     struct mr_judge_report *report = &judge->report;
+    int64_t *const counts[JUDGE_FAULTS] = {&report->violations, &report->lost, &report->duplicates};
+    j->faults[fault]++;
+    ++*counts[fault];
     if (report->n_complaints++ >= MR_JUDGE_COMPLAINTS_MAX)
         return;
     char *line = report->complaints[report->n_complaints - 1];
     struct mr_str name = j->run ? j->run->name : (struct mr_str){0};
-    int n = snprintf(line, sizeof *report->complaints, "%s/%d/%lld %.*s: ", j->input, j->partition, (long long)j->src.offset,
+    int n = snprintf(line, sizeof *report->complaints, "%.100s/%d/%lld %.*s: ", j->input, j->partition, (long long)j->src.offset,
                      name.n > 100 ? 100 : (int)name.n, name.p ? name.p : "");
     va_list args;
     va_start(args, format);
-    vsnprintf(line + n, sizeof *report->complaints - (size_t)n, format, args);
+    if (n >= 0 && (size_t)n < sizeof *report->complaints)
+        vsnprintf(line + n, sizeof *report->complaints - (size_t)n, format, args);
     va_end(args);
+    make_printable(line);
 }
 
-/* ---- gathering ---- */
-
-static size_t slot_of(const struct mr_judge *judge, const char *input, int32_t partition, struct mr_src src)
+void judge_number(struct mr_judge *judge, struct judge_numbers *numbers, double number)
 {
-    int64_t numbers[] = {partition, src.offset, src.timestamp_ms};
-    return mr_mix64(mr_fnv1a64(mr_fnv1a64(MR_FNV1A64_START, input, strlen(input)), numbers, sizeof numbers)) & (judge->capacity - 1);
+    if (numbers->n == numbers->capacity) {
+        size_t capacity = numbers->capacity ? 2 * numbers->capacity : 64;
+        double *more = reallocarray(numbers->list, capacity, sizeof *more);
+        if (!more) {
+            judge->out_of_memory = true;
+            return;
+        }
+        numbers->list = more;
+        numbers->capacity = capacity;
+    }
+    numbers->list[numbers->n++] = number;
 }
 
-static struct judge_run *find(const struct mr_judge *judge, const char *input, int32_t partition, struct mr_src src)
+bool mr_judge_death(struct mr_judge *judge, struct mr_str worker, int64_t time_ms)
 {
-    struct judge_run *j = judge->capacity ? judge->table[slot_of(judge, input, partition, src)] : NULL;
-    while (j && (j->partition != partition || j->src.offset != src.offset || j->src.timestamp_ms != src.timestamp_ms || strcmp(j->input, input) != 0))
+    struct judge_death *death = mr_arena_alloc(&judge->arena, sizeof *death);
+    if (!death)
+        return false;
+    *death = (struct judge_death){judge->deaths, mr_arena_str(&judge->arena, worker), time_ms};
+    judge->deaths = death;
+    return death->worker.p != NULL;
+}
+
+/* ---- runs ---- */
+
+static size_t slot_of(const struct mr_judge *judge, struct mr_str input, int32_t partition, int64_t offset)
+{
+    int64_t numbers[] = {partition, offset};
+    return mr_mix64(mr_fnv1a64(mr_fnv1a64(MR_FNV1A64_START, input.p, input.n), numbers, sizeof numbers)) & (judge->capacity - 1);
+}
+
+struct judge_run *judge_at(const struct mr_judge *judge, struct mr_str input, int32_t partition, int64_t offset, const struct judge_run *after)
+{
+    struct judge_run *j = after ? after->chain : judge->capacity ? judge->table[slot_of(judge, input, partition, offset)] : NULL;
+    while (j && (j->partition != partition || j->src.offset != offset || !mr_str_is(input, j->input)))
         j = j->chain;
     return j;
 }
@@ -90,24 +132,25 @@ static bool grow(struct mr_judge *judge)
     judge->table = table;
     judge->capacity = capacity;
     for (struct judge_run *j = judge->first; j; j = j->next) {
-        struct judge_run **slot = &table[slot_of(judge, j->input, j->partition, j->src)];
+        struct judge_run **slot = &table[slot_of(judge, mr_str_from(j->input), j->partition, j->src.offset)];
         j->chain = *slot;
         *slot = j;
     }
     return true;
 }
 
-/* The run of that src, made when it is new; NULL: no memory. */
-static struct judge_run *entry(struct mr_judge *judge, const struct mr_route *route, bool parked, int32_t partition, struct mr_src src)
+struct judge_run *judge_entry(struct mr_judge *judge, const struct mr_route *route, bool parked, int32_t partition, struct mr_src src)
 {
-    const char *input = parked ? route->parked : route->jobs;
-    struct judge_run *j = find(judge, input, partition, src);
+    struct mr_str input = mr_str_from(parked ? route->parked : route->jobs);
+    struct judge_run *j = judge_at(judge, input, partition, src.offset, NULL);
+    while (j && j->src.timestamp_ms != src.timestamp_ms)
+        j = judge_at(judge, input, partition, src.offset, j);
     if (j)
         return j;
     if ((judge->n >= judge->capacity && !grow(judge)) || !(j = mr_arena_alloc(&judge->arena, sizeof *j)))
         return NULL;
-    *j = (struct judge_run){.input = input, .route = route, .parked = parked, .partition = partition, .src = src, .last_ms = -1, .start_ms = -1};
-    struct judge_run **slot = &judge->table[slot_of(judge, input, partition, src)];
+    *j = (struct judge_run){.input = input.p, .route = route, .parked = parked, .partition = partition, .src = src, .last_ms = -1, .lost_ms = -1};
+    struct judge_run **slot = &judge->table[slot_of(judge, input, partition, src.offset)];
     j->chain = *slot;
     *slot = j;
     *judge->last = j;
@@ -115,6 +158,8 @@ static struct judge_run *entry(struct mr_judge *judge, const struct mr_route *ro
     judge->n++;
     return j;
 }
+
+/* ---- records ---- */
 
 static struct judge_kept *keep(struct mr_judge *judge, const struct mr_record *record)
 {
@@ -135,160 +180,79 @@ static struct judge_kept *keep(struct mr_judge *judge, const struct mr_record *r
     return kept;
 }
 
-/* ---- stream records ---- */
-
-static void check_headers(struct mr_judge *judge, const struct judge_run *j, const struct mr_record *record, const struct mr_stream_record *decoded,
-                          enum mr_encoding encoding)
+struct judge_partition *judge_partition_of(const struct mr_judge *judge, struct mr_str topic, int32_t number)
 {
-    struct mr_stream_headers wanted;
-    mr_stream_record_headers(decoded, encoding, NULL, 0, &wanted);
-    for (int32_t i = 0; i < wanted.n; i++) {
-        char key[32] = "";
-        memcpy(key, wanted.list[i].key.p, wanted.list[i].key.n < sizeof key ? wanted.list[i].key.n : sizeof key - 1);
-        struct mr_str is = mr_record_header(record, key);
-        if (mr_str_equal(is, wanted.list[i].value))
-            continue;
-        judge->report.violations++;
-        judge_complain(judge, j, "stream offset %lld: header %s is \"%.*s\", its value says \"%.*s\"", (long long)record->offset, key,
-                 is.n > 40 ? 40 : (int)is.n, is.p ? is.p : "", (int)wanted.list[i].value.n, wanted.list[i].value.p);
-    }
-}
-
-/* The process that START names; what it says of itself must be the same in all its STARTs. */
-static void check_process(struct mr_judge *judge, const struct judge_run *j, const struct mr_stream_record *start)
-{
-    struct judge_process *p = judge->processes;
-    while (p && p->process != start->process)
+    struct judge_partition *p = judge->partitions;
+    while (p && (p->number != number || !mr_str_equal(p->topic, topic)))
         p = p->next;
-    if (!p) {
-        p = mr_arena_alloc(&judge->arena, sizeof *p);
-        if (!p) {
-            judge->out_of_memory = true;
-            return;
-        }
-        *p = (struct judge_process){.next = judge->processes, .process = start->process};
-        p->worker = mr_arena_str(&judge->arena, start->worker);
-        p->build = mr_arena_str(&judge->arena, start->build);
-        p->model = mr_arena_str(&judge->arena, start->model_digest);
-        p->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
-        judge->processes = p;
-    }
-    if (!mr_str_equal(p->worker, start->worker) || !mr_str_equal(p->build, start->build) || !mr_str_equal(p->model, start->model_digest) ||
-        !mr_str_equal(p->tokenizer, start->tokenizer_digest)) {
-        judge->report.violations++;
-        judge_complain(judge, j, "two STARTs of one process name different workers, builds, models or tokenizers");
-    }
+    return p;
 }
 
-static void check_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *start)
+/* The partition of a record, noted; NULL: no memory. */
+static struct judge_partition *note_partition(struct mr_judge *judge, const struct mr_record *record)
 {
-    check_process(judge, j, start);
-    if (start->attempt != (int64_t)j->run->fold.starts) {
-        judge->report.violations++;
-        judge_complain(judge, j, "START says attempt %lld, it is the %u. that counts", (long long)start->attempt, j->run->fold.starts);
-    }
-    if (!j->model.n) {
-        j->model = mr_arena_str(&judge->arena, start->model_digest);
-        j->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
-        j->body_hash = mr_arena_str(&judge->arena, start->body_hash);
-    } else if (!mr_str_equal(start->model_digest, j->model) || !mr_str_equal(start->tokenizer_digest, j->tokenizer) ||
-               !mr_str_equal(start->body_hash, j->body_hash)) {
-        judge->report.violations++;
-        judge_complain(judge, j, "two STARTs of one run name different models, tokenizers or bodies");
-    }
+    struct judge_partition *p = judge_partition_of(judge, record->topic, record->partition);
+    if (p || !(p = mr_arena_alloc(&judge->arena, sizeof *p)))
+        return p;
+    *p = (struct judge_partition){judge->partitions, mr_arena_str(&judge->arena, record->topic), record->partition, record->offset, record->offset};
+    judge->partitions = p;
+    return p;
 }
 
-static void add_recovery(struct mr_judge *judge, double ms)
+/* An input record. */
+static bool add_input(struct mr_judge *judge, const struct mr_route *route, bool parked, const struct mr_record *record)
 {
-    if (judge->n_recoveries == judge->recoveries_capacity) {
-        size_t capacity = judge->recoveries_capacity ? 2 * judge->recoveries_capacity : 64;
-        double *more = reallocarray(judge->recoveries, capacity, sizeof *more);
-        if (!more) {
-            judge->out_of_memory = true;
-            return;
-        }
-        judge->recoveries = more;
-        judge->recoveries_capacity = capacity;
-    }
-    judge->recoveries[judge->n_recoveries++] = ms;
-}
-
-/* An accepted record's part in the figures. */
-static void count_accepted(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *decoded, int64_t timestamp_ms)
-{
-    struct mr_judge_report *report = &judge->report;
-    if (decoded->kind == MR_FOLD_START) {
-        report->starts++;
-        report->takeovers += decoded->cause == MR_CAUSE_TAKEOVER;
-        if (decoded->cause == MR_CAUSE_TAKEOVER && j->start_ms < 0)
-            j->start_ms = j->last_ms;
-        check_start(judge, j, decoded);
-    } else if (decoded->kind != MR_FOLD_YIELD && j->start_ms >= 0) {
-        add_recovery(judge, (double)(timestamp_ms - j->start_ms));
-        j->start_ms = -1;
-    }
-    j->last_ms = timestamp_ms;
-    report->tokens += decoded->n_ids;
-}
-
-static bool add_stream(struct mr_judge *judge, const struct mr_route *route, bool parked, const struct mr_record *record)
-{
-    struct mr_stream_record decoded;
-    enum mr_encoding encoding;
-    struct mr_err err = {.text = "its content type is unknown"};
-    judge->report.records++;
-    mr_arena_fini(&judge->scratch);
-    if (!mr_encoding_of(record, &encoding) || mr_stream_record_decode(record, &judge->scratch, &decoded, &err) != MR_OK) {
-        struct judge_run nowhere = {.input = parked ? route->stream_parked : route->stream, .partition = record->partition};
-        nowhere.src.offset = record->offset;
-        judge->report.violations++;
-        judge_complain(judge, &nowhere, "no stream record: %s", err.text);
-        return true;
-    }
-    struct judge_run *j = entry(judge, route, parked, record->partition, decoded.src);
-    if (!j || (!j->run && !(j->run = mr_run_open(NULL, decoded.src))))
+    struct judge_run *j = judge_entry(judge, route, parked, record->partition, (struct mr_src){record->offset, record->timestamp_ms});
+    struct judge_kept *kept = j ? keep(judge, record) : NULL;
+    if (!kept)
         return false;
-    bool accepted = mr_run_follow(j->run, &decoded, record->offset, record->value, encoding);
-    check_headers(judge, j, record, &decoded, encoding);
-    if (j->run->foreign) {
-        judge->report.violations++;
-        judge_complain(judge, j, "stream offset %lld: a record of another name", (long long)record->offset);
-        j->run->foreign = false;
-    } else if (accepted) {
-        count_accepted(judge, j, &decoded, record->timestamp_ms);
-    } else {
-        judge->report.ignored[decoded.kind]++;
-        judge->report.tokens_twice += decoded.n_ids;
-    }
+    j->record = &kept->record;
+    judge->report.jobs += !parked;
+    return true;
+}
+
+/* A result or a dead letter, for whichever run it will turn out to speak of. */
+static bool add_outcome(struct mr_judge *judge, const struct mr_record *record)
+{
+    struct judge_kept *kept = keep(judge, record);
+    if (!kept)
+        return false;
+    kept->next = judge->orphans;
+    judge->orphans = kept;
     return true;
 }
 
 bool mr_judge_add(struct mr_judge *judge, const struct mr_record *record)
 {
-    bool kept_once = false;
-    for (int32_t i = 0; i < judge->options->n_routes; i++) {
-        const struct mr_route *route = &judge->options->routes[i];
-        bool parked = mr_str_is(record->topic, route->parked) && route->parked[0];
-        if (parked || mr_str_is(record->topic, route->jobs)) {
-            struct judge_run *j = entry(judge, route, parked, record->partition, (struct mr_src){record->offset, record->timestamp_ms});
-            struct judge_kept *kept = j ? keep(judge, record) : NULL;
-            if (!kept)
-                return false;
-            j->record = &kept->record;
-            judge->report.jobs += !parked;
-            return true;
-        }
-        parked = mr_str_is(record->topic, route->stream_parked) && route->stream_parked[0];
+    const struct mr_options *options = judge->options;
+    bool outcome = false;
+    struct judge_partition *partition = note_partition(judge, record);
+    if (!partition)
+        return false;
+    for (int32_t i = 0; i < options->n_routes; i++) {
+        const struct mr_route *route = &options->routes[i];
+        bool parked = route->parked[0] && mr_str_is(record->topic, route->parked);
+        if (parked || mr_str_is(record->topic, route->jobs))
+            return add_input(judge, route, parked, record);
+        parked = route->stream_parked[0] && mr_str_is(record->topic, route->stream_parked);
         if (parked || mr_str_is(record->topic, route->stream))
-            return add_stream(judge, route, parked, record) && !judge->out_of_memory;
-        if (!kept_once && (mr_str_is(record->topic, route->results) || mr_str_is(record->topic, route->dead))) {
-            struct judge_kept *kept = keep(judge, record);
-            if (!kept)
-                return false;
-            kept->next = judge->orphans;
-            judge->orphans = kept;
-            kept_once = true;
-        }
+            return judge_stream(judge, route, parked, partition, record) && !judge->out_of_memory;
+        outcome |= mr_str_is(record->topic, route->results) || mr_str_is(record->topic, route->dead);
     }
-    return true;
+    return !outcome || add_outcome(judge, record);
+}
+
+void mr_judge_each(const struct mr_judge *judge, void (*tell)(void *self, const struct mr_judge_job *job), void *self)
+{
+    for (const struct judge_run *j = judge->first; j; j = j->next) {
+        struct mr_judge_job job = {.topic = j->input, .partition = j->partition, .src = j->src, .state = "unseen", .tokens_twice = j->tokens_twice,
+                                   .violations = j->faults[JUDGE_VIOLATION], .lost = j->faults[JUDGE_LOST], .duplicates = j->faults[JUDGE_DUPLICATE]};
+        if (j->run) {
+            job.name = j->run->name;
+            job.state = j->run->fold.closed ? mr_fold_kind_name(j->run->fold.end) : "running";
+            job.tokens = j->run->fold.seq;
+            job.starts = j->run->fold.starts;
+        }
+        tell(self, &job);
+    }
 }

@@ -1,6 +1,6 @@
 /* The judge: what stands in the topics, held against the promise (delivery.md). It is given every record of the input, stream,
  * results and dead topics, in any order but each partition's own, and at the end says for every job what happened and what is
- * wrong. It knows no broker: check.c reads for it, tests feed it. One thread. */
+ * wrong. It knows no broker: check.c reads for it, tests feed it. It trusts nobody: whatever a record holds, it is judged. One thread. */
 #ifndef MR_WORKER_CLI_JUDGE_H
 #define MR_WORKER_CLI_JUDGE_H
 
@@ -8,9 +8,10 @@
 #include "worker/port.h"
 #include "worker/record.h"
 
-enum { MR_JUDGE_COMPLAINTS_MAX = 1000 }; /* told one by one; past it they are only counted */
-
-enum mr_judge_topic { MR_JUDGE_INPUT, MR_JUDGE_STREAM, MR_JUDGE_RESULTS, MR_JUDGE_DEAD };
+enum {
+    MR_JUDGE_COMPLAINTS_MAX = 1000, /* told one by one; past it they are only counted */
+    MR_JUDGE_UNSEEN_MS = 2000,      /* a START may not know of another process's that came at most so long before it */
+};
 
 struct mr_judge_report {
     int64_t jobs;        /* input records; a parked copy is its origin's */
@@ -21,20 +22,40 @@ struct mr_judge_report {
     int64_t duplicates;  /* jobs that ran again, and results that came again for another run of the same name */
     int64_t ignored[MR_FOLD_KINDS]; /* stream records that the fold does not count */
     int64_t starts, takeovers;      /* accepted */
+    int64_t extra_starts;           /* accepted, beyond the first of each run */
     int64_t tokens, tokens_twice;   /* accepted; in records that the fold does not count */
-    int64_t unchecked;   /* results whose bytes need the model's tokenizer to be made again */
-    double recovery_ms_p50, recovery_ms_p99; /* from the last record of the lost owner to the first of the next; -1: no takeover */
+    double twice_p50[MR_TIER_COUNT];/* of tokens_twice, a run that was taken over; -1: there is none */
+    int64_t unchecked;   /* results whose prompt token ids were taken from them: only the tokenizer could make them again */
+    int64_t recoveries;  /* runs that went on behind a takeover from an owner that had not yielded */
+    double recovery_ms_p50, recovery_ms_p99; /* from the lost owner's death (else its last record) to the first token or terminal of
+                                                the next; -1: none */
     int64_t n_complaints;
-    char (*complaints)[256]; /* [min(n_complaints, MR_JUDGE_COMPLAINTS_MAX)] the judge's */
+    char (*complaints)[256]; /* [min(n_complaints, MR_JUDGE_COMPLAINTS_MAX)] the judge's; printable ASCII */
+};
+
+/* What happened to one run, or to an input record without one. Views of the judge. */
+struct mr_judge_job {
+    const char *topic;       /* of the input */
+    int32_t partition;
+    struct mr_src src;
+    struct mr_str name;      /* empty: no stream record says it */
+    const char *state;       /* "done", ..., "running" (not closed), "unseen" (no stream record) */
+    int64_t tokens, starts, tokens_twice;
+    int64_t violations, lost, duplicates;
 };
 
 struct mr_judge; /* opaque */
 
 struct mr_judge *mr_judge_open(const struct mr_options *options); /* NULL: no memory; options borrowed */
 void mr_judge_close(struct mr_judge *judge);
+/* A worker's process died at that time (broker's clock, ms): recoveries are then counted from deaths alone. worker "*": from this
+ * time on things could go on again (the broker's return): a recovery under way begins anew. Before add. false: no memory. */
+bool mr_judge_death(struct mr_judge *judge, struct mr_str worker, int64_t time_ms);
 /* Takes a record (copied) of a topic of the options' routes; others are passed over. false: no memory. */
 bool mr_judge_add(struct mr_judge *judge, const struct mr_record *record);
-/* Once, when everything is added. The report lives with the judge. */
+/* Once, when everything is added. The report lives with the judge; NULL: no memory. */
 const struct mr_judge_report *mr_judge_finish(struct mr_judge *judge);
+/* After finish: every job, in order of appearance. */
+void mr_judge_each(const struct mr_judge *judge, void (*tell)(void *self, const struct mr_judge_job *job), void *self);
 
 #endif

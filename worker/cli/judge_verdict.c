@@ -1,15 +1,16 @@
-/* The judge's verdict, once everything is gathered: each input record against its run, each run against its result.
+/* The judge's verdict, once everything is gathered: each input record against its run, each run against what left the log behind it.
  *
  * Owns an index of the runs by name, for the time of finish.
  * 1 Each input record is judged once, each run once, each result and dead letter against the one run that it names.
  * 2 What retention took is no fault: a run whose input lies before the first record that was read needs none.
- * Rejected: judging while reading (the order of partitions against each other is no order). */
+ * 3 The input record is read without the limits of any configuration: what a worker refused by its own limits failed, and what it
+ *   did not refuse must be readable.
+ * Thread: the judge's. Rejected: judging while reading (the order of partitions against each other is no order). */
 #include "worker/cli/judge_state.h"
 
 #include "base/check.h"
 #include "worker/encoding.h"
 #include "worker/job_decode.h"
-#include "worker/result.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,18 +20,6 @@ struct verdict {
     struct judge_run **by_name; /* [n] the runs, by name */
     size_t n;
 };
-
-static void violation(struct verdict *v, const struct judge_run *j, const char *what)
-{
-    v->judge->report.violations++;
-    judge_complain(v->judge, j, "%s", what);
-}
-
-static void lost(struct verdict *v, const struct judge_run *j, const char *what)
-{
-    v->judge->report.lost++;
-    judge_complain(v->judge, j, "%s", what);
-}
 
 static int compare_str(struct mr_str a, struct mr_str b)
 {
@@ -85,7 +74,7 @@ static void hand_out(struct verdict *v)
                                      dead.p ? dead : mr_record_header(&kept->record, "mr-src"));
         if (!j) {
             struct judge_run nowhere = {.input = dead.p ? "dead" : "results", .partition = kept->record.partition, .src = {kept->record.offset, 0}};
-            violation(v, &nowhere, "speaks of a run that no stream holds");
+            judge_complain(v->judge, &nowhere, JUDGE_VIOLATION, "speaks of a run that no stream holds");
             continue;
         }
         struct judge_kept **list = dead.p ? &j->dead : &j->results;
@@ -94,125 +83,94 @@ static void hand_out(struct verdict *v)
     }
 }
 
-/* A kept stream value, decoded again. */
-static bool decode(struct verdict *v, const struct mr_run *run, struct mr_str value, struct mr_stream_record *out)
+/* The input record's job; NULL: no memory. A record that the worker found too large was not looked into. */
+static struct mr_job *job_of(const struct judge_run *j, bool too_large, bool *readable)
 {
-    struct mr_header type = {MR_STR("content-type"), mr_str_from(mr_encoding_codec(run->log_encoding)->content_type)};
-    struct mr_record record = {.value = value, .headers = &type, .n_headers = 1};
-    return mr_stream_record_decode(&record, &v->judge->scratch, out, NULL) == MR_OK;
+    struct mr_job_source source = {.record = j->record, .route = j->route, .lenient = true, .max_record_bytes = SIZE_MAX,
+                                   .max_deadline_ms = INT64_MAX};
+    struct mr_job *job;
+    struct mr_refusal refusal;
+    if (too_large && j->record->value.n)
+        source.max_record_bytes = j->record->value.n - 1;
+    *readable = mr_job_decode(&source, &job, &refusal) == MR_REASON_NONE;
+    return job;
 }
 
-static struct mr_logprob *logprobs_of(struct verdict *v, const struct mr_run *run)
+/* A terminal's own fields, where nothing else holds them. */
+static void judge_terminal(struct verdict *v, struct judge_run *j, const struct mr_stream_record *end)
 {
-    struct mr_logprob *all = run->scored.n ? mr_arena_array(&v->judge->scratch, (size_t)run->fold.seq, sizeof *all) : NULL;
-    int64_t n = 0;
-    for (size_t at = 0; all && at < run->scored.n;) {
-        uint32_t bytes;
-        struct mr_stream_record tok;
-        memcpy(&bytes, run->scored.p + at, sizeof bytes);
-        if (!decode(v, run, (struct mr_str){run->scored.p + at + sizeof bytes, bytes}, &tok) || n + tok.n_ids > run->fold.seq)
-            return NULL;
-        memcpy(all + n, tok.logprobs, sizeof *all * (size_t)tok.n_ids);
-        n += tok.n_ids;
-        at += sizeof bytes + bytes;
-    }
-    return n == run->fold.seq ? all : NULL;
+    bool ran = end->kind == MR_FOLD_DONE || end->kind == MR_FOLD_CANCELLED || end->kind == MR_FOLD_EXPIRED;
+    if (end->has_usage && end->usage.completion_tokens != end->n)
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "usage says %d tokens, the stream holds %lld", end->usage.completion_tokens, (long long)end->n);
+    if (end->n_finish != ran)
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "a %s with %d reasons to finish", mr_fold_kind_name(end->kind), end->n_finish);
+    if (!judge_logprobs_agree(end->prompt_logprobs, end->n_prompt_logprobs))
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "a prompt token has two log probabilities");
+    if (end->kind == MR_FOLD_MOVED && !mr_str_is(end->to_topic, j->route->parked))
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "moved to a topic that is not the route's");
 }
 
-/* The result that this run must have, in out. */
-static bool make_result(struct verdict *v, const struct judge_run *j, const struct mr_job *job, const struct mr_stream_record *end,
-                        struct mr_buf *out)
+/* A duplicate's first: another record, earlier read, with the same name and body, unless retention took it. */
+static void judge_duplicate(struct verdict *v, struct judge_run *j, const struct mr_job *job, const struct mr_stream_record *end)
 {
-    const struct mr_run *run = j->run;
-    struct mr_stream_record start;
-    struct mr_buf text = {0};
-    mr_buf_add_str(&text, mr_buf_view(&run->text));
-    mr_buf_add_str(&text, end->text);
-    struct mr_result_choice choice = {.ids = (const int32_t *)run->ids.p, .n = (int32_t)run->fold.seq, .text = mr_buf_view(&text),
-                                      .logprobs = logprobs_of(v, run)};
-    if (end->n_finish > 0)
-        choice.finish = end->finish[0];
-    struct mr_result result = {.job = job, .route = j->route, .partition = j->partition, .src = j->src, .start = &start, .terminal = end,
-                               .takeovers = run->takeovers, .choices = &choice, .n_choices = 1, .prompt_text = job->prompt};
-    bool made = !text.failed && decode(v, run, mr_buf_view(&run->start), &start) && mr_result_encode(&result, job->encoding, out);
-    mr_buf_fini(&text);
-    return made;
-}
-
-static bool has_result(const struct mr_stream_record *end)
-{
-    if (end->kind == MR_FOLD_FAILED)
-        return end->reason != MR_REASON_ID_CONFLICT && end->reason != MR_REASON_LOG_EXPIRED;
-    return end->kind != MR_FOLD_DUPLICATE && end->kind != MR_FOLD_MOVED;
-}
-
-static void judge_result(struct verdict *v, const struct judge_run *j, const struct mr_job *job, const struct mr_stream_record *end)
-{
-    struct mr_buf wanted = {0};
-    if (!j->results) {
-        lost(v, j, "the result is missing");
+    const struct judge_partition *p = judge_partition_of(v->judge, end->first.topic, end->first.partition);
+    const struct judge_run *first = judge_at(v->judge, end->first.topic, end->first.partition, end->first.offset, NULL);
+    while (first && !first->record)
+        first = judge_at(v->judge, end->first.topic, end->first.partition, end->first.offset, first);
+    if (!first && p && end->first.offset >= 0 && end->first.offset < p->first)
         return;
-    }
-    if (job->return_token_ids && !job->prompt_ids)
-        v->judge->report.unchecked++; /* the prompt's ids need the tokenizer */
-    else if (!make_result(v, j, job, end, &wanted))
-        violation(v, j, "the stream does not make a result");
-    for (const struct judge_kept *kept = j->results; kept && wanted.n; kept = kept->next)
-        if (!mr_str_equal(kept->record.value, mr_buf_view(&wanted)))
-            violation(v, j, "the result is not what input record and stream make");
-    mr_buf_fini(&wanted);
+    bool readable, same = false;
+    struct mr_job *other = first && first != j ? job_of(first, false, &readable) : NULL;
+    if (other)
+        same = mr_str_equal(other->name, job->name) && strcmp(other->body_hash, job->body_hash) == 0;
+    mr_job_free(other);
+    if (!same)
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "a duplicate of what is not the same job");
 }
 
 /* A closed run that has its input record. */
-static void judge_closed(struct verdict *v, const struct judge_run *j)
+static void judge_closed(struct verdict *v, struct judge_run *j)
 {
-    const struct mr_options *options = v->judge->options;
-    struct mr_job_source source = {.record = j->record, .route = j->route, .lenient = options->worker.lenient,
-                                   .max_record_bytes = (size_t)options->limits.record_bytes, .max_deadline_ms = options->limits.deadline_ms};
-    struct mr_job *job = NULL;
-    struct mr_refusal refusal;
+    struct mr_judge *judge = v->judge;
     struct mr_stream_record end;
-    mr_job_decode(&source, &job, &refusal);
-    mr_arena_fini(&v->judge->scratch);
-    if (!job || !decode(v, j->run, mr_buf_view(&j->run->end), &end)) {
-        v->judge->out_of_memory = true;
-    } else {
-        if (!j->parked && !mr_str_equal(job->name, j->run->name))
-            violation(v, j, "the input record has another name");
-        if (strcmp(job->body_hash, j->run->body_hash) != 0)
-            violation(v, j, "START has another body_hash than the input record");
-        if (has_result(&end))
-            judge_result(v, j, job, &end);
-        else if (j->results)
-            violation(v, j, "a result where there must be none");
-        if (end.kind == MR_FOLD_FAILED && !j->dead)
-            lost(v, j, "the dead letter is missing");
+    bool readable;
+    mr_arena_fini(&judge->scratch);
+    bool decoded = judge_decode(judge, j->run, mr_buf_view(&j->run->end), &end);
+    struct mr_job *job = decoded ? job_of(j, end.reason == MR_REASON_TOO_LARGE, &readable) : NULL;
+    if (!job) {
+        judge->out_of_memory = true;
+        return;
     }
+    if (!j->parked && !mr_str_equal(job->name, j->run->name))
+        judge_complain(judge, j, JUDGE_VIOLATION, "the input record has another name");
+    if (!mr_str_is(j->body_hash, job->body_hash))
+        judge_complain(judge, j, JUDGE_VIOLATION, "START has another body_hash than the input record");
+    if (!j->parked && (end.kind != MR_FOLD_FAILED || !judge_has_result(&end)) && job->sampling.seed != j->seed)
+        judge_complain(judge, j, JUDGE_VIOLATION, "START has another seed than the input record");
+    if (!readable && end.kind == MR_FOLD_DONE)
+        judge_complain(judge, j, JUDGE_VIOLATION, "done, though the input record is no job");
+    judge_terminal(v, j, &end);
+    if (end.kind == MR_FOLD_DUPLICATE)
+        judge_duplicate(v, j, job, &end);
+    judge_outcomes(judge, j, job, &end);
     mr_job_free(job);
 }
 
-/* The first offset of an input partition that was read: what lies before it, retention has taken. */
-static int64_t log_start(const struct verdict *v, const struct judge_run *j)
+static void judge_one(struct verdict *v, struct judge_run *j)
 {
-    int64_t start = INT64_MAX;
-    for (const struct judge_run *other = v->judge->first; other; other = other->next)
-        if (other->record && other->partition == j->partition && strcmp(other->input, j->input) == 0 && other->src.offset < start)
-            start = other->src.offset;
-    return start;
-}
-
-static void judge_one(struct verdict *v, const struct judge_run *j)
-{
-    struct mr_judge_report *report = &v->judge->report;
+    struct mr_judge *judge = v->judge;
     if (j->run && j->run->fold.closed)
-        report->outcome[j->run->fold.end]++;
+        judge->report.outcome[j->run->fold.end]++;
+    if (j->run && j->run->takeovers > 1)
+        judge_number(judge, &judge->twice[j->route->tier], (double)j->tokens_twice);
     if (!j->record) {
-        if (j->src.offset >= log_start(v, j))
-            violation(v, j, "a run without an input record");
+        const struct judge_partition *p = judge_partition_of(judge, mr_str_from(j->input), j->partition);
+        if (p && j->src.offset >= p->first)
+            judge_complain(judge, j, JUDGE_VIOLATION, "a run without an input record");
     } else if (!j->run) {
-        lost(v, j, "no stream record");
+        judge_complain(judge, j, JUDGE_LOST, "no stream record");
     } else if (!j->run->fold.closed) {
-        lost(v, j, j->run->fold.starts ? "no terminal that counts" : "no START that counts");
+        judge_complain(judge, j, JUDGE_LOST, j->run->fold.starts ? "no terminal that counts" : "no START that counts");
     } else {
         judge_closed(v, j);
     }
@@ -227,36 +185,37 @@ static void judge_names(struct verdict *v)
         if (i == 0 || !mr_str_equal(j->run->name, v->by_name[i - 1]->run->name))
             ended = 0;
         mr_arena_fini(&v->judge->scratch);
-        if (!j->run->fold.closed || !decode(v, j->run, mr_buf_view(&j->run->end), &end) || !has_result(&end))
-            continue;
-        if (ended++) {
-            v->judge->report.duplicates++;
-            judge_complain(v->judge, j, "the name ended a second time");
-        }
+        if (j->run->fold.closed && judge_decode(v->judge, j->run, mr_buf_view(&j->run->end), &end) && judge_has_result(&end) && ended++)
+            judge_complain(v->judge, j, JUDGE_DUPLICATE, "the name ended a second time");
     }
 }
 
-static double percentile(const double *sorted, size_t n, double share)
+static double percentile(struct judge_numbers *numbers, double share)
 {
-    return n ? sorted[(size_t)(share * (double)(n - 1) + 0.5)] : -1;
+    if (!numbers->n)
+        return -1;
+    qsort(numbers->list, numbers->n, sizeof *numbers->list, compare_doubles);
+    return numbers->list[(size_t)(share * (double)(numbers->n - 1) + 0.5)];
 }
 
 const struct mr_judge_report *mr_judge_finish(struct mr_judge *judge)
 {
     struct verdict v = {.judge = judge, .by_name = calloc(judge->n + 1, sizeof *v.by_name)};
+    struct mr_judge_report *report = &judge->report;
     CHECK(v.by_name);
     for (struct judge_run *j = judge->first; j; j = j->next)
         if (j->run && j->run->name.n)
             v.by_name[v.n++] = j;
     qsort(v.by_name, v.n, sizeof *v.by_name, compare_runs);
     hand_out(&v);
-    for (const struct judge_run *j = judge->first; j; j = j->next)
+    for (struct judge_run *j = judge->first; j; j = j->next)
         judge_one(&v, j);
     judge_names(&v);
     free(v.by_name);
-    if (judge->n_recoveries)
-        qsort(judge->recoveries, judge->n_recoveries, sizeof *judge->recoveries, compare_doubles);
-    judge->report.recovery_ms_p50 = percentile(judge->recoveries, judge->n_recoveries, 0.5);
-    judge->report.recovery_ms_p99 = percentile(judge->recoveries, judge->n_recoveries, 0.99);
-    return judge->out_of_memory ? NULL : &judge->report;
+    report->recoveries = (int64_t)judge->recoveries.n;
+    report->recovery_ms_p50 = percentile(&judge->recoveries, 0.5);
+    report->recovery_ms_p99 = percentile(&judge->recoveries, 0.99);
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        report->twice_p50[tier] = percentile(&judge->twice[tier], 0.5);
+    return judge->out_of_memory ? NULL : report;
 }

@@ -1,0 +1,237 @@
+/* The judge's reading of a stream partition, record by record.
+ *
+ * Owns what every START said, and of each run who is in force.
+ * 1 What the fold accepts is the run; what it ignores is counted, by kind, and with its tokens.
+ * 2 A writer begins with a START: any other record, accepted or not, whose (epoch, writer) no START of its run named before is a
+ *   violation, unless retention has cut the partition. Two processes never share that pair (the same START twice is a repeat).
+ * 3 A START is written from a view that may lag: it may not know of another process's START that came just before it
+ *   (MR_JUDGE_UNSEEN_MS). Everything else that it says of its predecessors must be so.
+ * 4 A YIELD is a writer's last word in a run.
+ * Thread: the judge's. Rejected: believing timestamps further than that (the producer's clock may be in them). */
+#include "worker/cli/judge_state.h"
+
+#include "worker/encoding.h"
+
+static void check_offset(struct mr_judge *judge, struct judge_run *j, struct judge_partition *p, int64_t offset)
+{
+    if (offset > p->expected)
+        judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: %lld records before it are missing", (long long)offset,
+                       (long long)(offset - p->expected));
+    else if (offset < p->expected)
+        judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: out of order", (long long)offset);
+    if (offset >= p->expected)
+        p->expected = offset + 1;
+}
+
+static void check_headers(struct mr_judge *judge, struct judge_run *j, const struct mr_record *record, const struct mr_stream_record *decoded,
+                          enum mr_encoding encoding)
+{
+    struct mr_stream_headers wanted;
+    mr_stream_record_headers(decoded, encoding, NULL, 0, &wanted);
+    if (!mr_str_equal(record->key, decoded->job))
+        judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: its key is not the job's name", (long long)record->offset);
+    for (int32_t i = 0; i < wanted.n; i++) {
+        char key[32] = "";
+        memcpy(key, wanted.list[i].key.p, wanted.list[i].key.n < sizeof key ? wanted.list[i].key.n : sizeof key - 1);
+        struct mr_str is = mr_record_header(record, key);
+        if (!mr_str_equal(is, wanted.list[i].value))
+            judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: header %s is \"%.*s\", its value says \"%.*s\"", (long long)record->offset,
+                           key, is.n > 40 ? 40 : (int)is.n, is.p ? is.p : "", wanted.list[i].value.n > 60 ? 60 : (int)wanted.list[i].value.n,
+                           wanted.list[i].value.p);
+    }
+}
+
+/* The process that START names; what it says of itself must be the same in all its STARTs. */
+static void check_process(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *start)
+{
+    struct judge_process *p = judge->processes;
+    while (p && p->process != start->process)
+        p = p->next;
+    if (!p) {
+        p = mr_arena_alloc(&judge->arena, sizeof *p);
+        if (!p) {
+            judge->out_of_memory = true;
+            return;
+        }
+        *p = (struct judge_process){.next = judge->processes, .process = start->process};
+        p->worker = mr_arena_str(&judge->arena, start->worker);
+        p->build = mr_arena_str(&judge->arena, start->build);
+        p->model = mr_arena_str(&judge->arena, start->model_digest);
+        p->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
+        judge->processes = p;
+    }
+    if (!mr_str_equal(p->worker, start->worker) || !mr_str_equal(p->build, start->build) || !mr_str_equal(p->model, start->model_digest) ||
+        !mr_str_equal(p->tokenizer, start->tokenizer_digest))
+        judge_complain(judge, j, JUDGE_VIOLATION, "two STARTs of one process name different workers, builds, models or tokenizers");
+}
+
+/* What the STARTs of one run have in common. */
+static void check_run(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *start)
+{
+    if (!j->model.p) {
+        j->model = mr_arena_str(&judge->arena, start->model_digest);
+        j->tokenizer = mr_arena_str(&judge->arena, start->tokenizer_digest);
+        j->body_hash = mr_arena_str(&judge->arena, start->body_hash);
+        j->seed = start->seed;
+        judge->out_of_memory |= !j->model.p || !j->tokenizer.p || !j->body_hash.p;
+    } else if (!mr_str_equal(start->model_digest, j->model) || !mr_str_equal(start->tokenizer_digest, j->tokenizer) ||
+               !mr_str_equal(start->body_hash, j->body_hash) || start->seed != j->seed) {
+        judge_complain(judge, j, JUDGE_VIOLATION, "two STARTs of one run name different models, tokenizers, bodies or seeds");
+    }
+}
+
+/* How many of the accepted STARTs before this one its writer may not have seen. */
+static int64_t unseen(const struct judge_run *j, const struct judge_start *start)
+{
+    int64_t n = 0;
+    for (const struct judge_start *s = start->next; s; s = s->next)
+        n += s->process != start->process && start->timestamp_ms - s->timestamp_ms <= MR_JUDGE_UNSEEN_MS;
+    return n < j->run->fold.starts ? n : j->run->fold.starts - 1;
+}
+
+/* An accepted START against what stood before it. j->owner is still the one before. */
+static void check_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, const struct judge_start *start)
+{
+    int64_t is = (int64_t)j->run->fold.starts, least = is - unseen(j, start);
+    check_process(judge, j, record);
+    check_run(judge, j, record);
+    if (record->attempt > is || record->attempt < least)
+        judge_complain(judge, j, JUDGE_VIOLATION, "START says attempt %lld, it is the %lld. that counts", (long long)record->attempt, (long long)is);
+    if (record->from < 0 || record->from > j->run->fold.seq)
+        judge_complain(judge, j, JUDGE_VIOLATION, "START goes on from token %lld, there are %lld", (long long)record->from, (long long)j->run->fold.seq);
+    bool first = is == 1, other = j->owner && j->owner->process != start->process, again = record->cause >= MR_CAUSE_REBALANCE;
+    bool fits = first ? record->cause == MR_CAUSE_NEW : other ? record->cause == MR_CAUSE_TAKEOVER : again;
+    if (!fits && least == is)
+        judge_complain(judge, j, JUDGE_VIOLATION, "START of cause %s behind %s", mr_stream_cause_name(record->cause),
+                       first ? "none" : other ? "another process's" : "its own process's");
+}
+
+static struct judge_start *start_of(const struct judge_run *j, const struct mr_stream_record *record)
+{
+    struct judge_start *s = j->starts;
+    while (s && (s->epoch != record->epoch || s->writer != record->writer))
+        s = s->next;
+    return s;
+}
+
+/* Keeps a START; NULL: no memory. */
+static struct judge_start *keep_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, int64_t timestamp_ms)
+{
+    struct judge_start *start = mr_arena_alloc(&judge->arena, sizeof *start);
+    if (!start)
+        return NULL;
+    *start = (struct judge_start){j->starts, record->epoch, timestamp_ms, record->writer, record->process, mr_arena_str(&judge->arena, record->worker), false};
+    j->starts = start;
+    return start;
+}
+
+/* When the owner that was taken over from was lost, and -1 if it was not: it yielded, or did not die. */
+static int64_t lost_since(const struct mr_judge *judge, const struct judge_run *j, int64_t taken_ms)
+{
+    int64_t died_ms = -1;
+    if (!j->owner || j->owner->yielded)
+        return -1;
+    if (!judge->deaths)
+        return j->last_ms;
+    for (const struct judge_death *d = judge->deaths; d; d = d->next)
+        if (mr_str_equal(d->worker, j->owner->worker) && d->time_ms >= j->owner->timestamp_ms && d->time_ms <= taken_ms && d->time_ms > died_ms)
+            died_ms = d->time_ms;
+    return died_ms;
+}
+
+/* The first token or terminal behind a takeover. */
+static void end_recovery(struct mr_judge *judge, struct judge_run *j, int64_t timestamp_ms)
+{
+    for (const struct judge_death *d = judge->deaths; d; d = d->next)
+        if (mr_str_is(d->worker, "*") && d->time_ms > j->lost_ms && d->time_ms <= timestamp_ms)
+            j->lost_ms = d->time_ms;
+    judge_number(judge, &judge->recoveries, (double)(timestamp_ms - j->lost_ms));
+    j->lost_ms = -1;
+}
+
+static void accepted_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, struct judge_start *start)
+{
+    judge->report.starts++;
+    judge->report.extra_starts += j->run->fold.starts > 1;
+    check_start(judge, j, record, start);
+    if (record->cause == MR_CAUSE_TAKEOVER) {
+        judge->report.takeovers++;
+        if (j->lost_ms < 0)
+            j->lost_ms = lost_since(judge, j, start->timestamp_ms);
+    }
+    j->owner = start;
+}
+
+/* A token, YIELD or terminal that counts. */
+static void accepted(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, int64_t timestamp_ms)
+{
+    if (j->owner && j->owner->yielded && record->kind != MR_FOLD_YIELD)
+        judge_complain(judge, j, JUDGE_VIOLATION, "a %s behind its writer's YIELD", mr_fold_kind_name(record->kind));
+    if (record->kind == MR_FOLD_YIELD && j->owner)
+        j->owner->yielded = true;
+    if (record->kind != MR_FOLD_YIELD && j->lost_ms >= 0)
+        end_recovery(judge, j, timestamp_ms);
+    bool own = judge_logprobs_agree(record->logprobs, record->n_ids);
+    for (int32_t i = 0; record->logprobs && i < record->n_ids; i++)
+        own &= record->logprobs[i].chosen.id == record->ids[i];
+    if (!own)
+        judge_complain(judge, j, JUDGE_VIOLATION, "a token's log probability is another's");
+    judge->report.tokens += record->n_ids;
+}
+
+/* Folds a record that names its run. false: no memory. */
+static bool take(struct mr_judge *judge, struct judge_run *j, const struct judge_partition *partition, const struct mr_record *record,
+                 const struct mr_stream_record *decoded)
+{
+    enum mr_encoding encoding;
+    mr_encoding_of(record, &encoding);
+    bool accepts = mr_run_follow(j->run, decoded, record->offset, record->value, encoding), start = decoded->kind == MR_FOLD_START;
+    check_headers(judge, j, record, decoded, encoding);
+    if (j->run->foreign) {
+        judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: a record of another name", (long long)record->offset);
+        j->run->foreign = false;
+        return true;
+    }
+    struct judge_start *known = start_of(j, decoded);
+    if (!start && !known && partition->first == 0)
+        judge_complain(judge, j, JUDGE_VIOLATION, "stream offset %lld: a %s whose writer began with no START", (long long)record->offset,
+                       mr_fold_kind_name(decoded->kind));
+    if (start && known && known->process != decoded->process)
+        judge_complain(judge, j, JUDGE_VIOLATION, "two processes share one writer");
+    if (start && !(known = keep_start(judge, j, decoded, record->timestamp_ms)))
+        return false;
+    if (!accepts) {
+        judge->report.ignored[decoded->kind]++;
+        judge->report.tokens_twice += decoded->n_ids;
+        j->tokens_twice += decoded->n_ids;
+        return true;
+    }
+    if (start)
+        accepted_start(judge, j, decoded, known);
+    else
+        accepted(judge, j, decoded, record->timestamp_ms);
+    j->last_ms = record->timestamp_ms;
+    return true;
+}
+
+bool judge_stream(struct mr_judge *judge, const struct mr_route *route, bool parked, struct judge_partition *partition,
+                  const struct mr_record *record)
+{
+    struct mr_stream_record decoded;
+    struct mr_err err = {.text = "its content type is unknown"};
+    struct judge_run nowhere = {.input = parked ? route->stream_parked : route->stream, .partition = record->partition, .src.offset = record->offset};
+    judge->report.records++;
+    check_offset(judge, &nowhere, partition, record->offset);
+    mr_arena_fini(&judge->scratch);
+    enum mr_status status = mr_stream_record_decode(record, &judge->scratch, &decoded, &err);
+    if (status == MR_ERR_NOMEM)
+        return false;
+    if (status != MR_OK) {
+        judge_complain(judge, &nowhere, JUDGE_VIOLATION, "no stream record: %s", err.text);
+        return true;
+    }
+    struct judge_run *j = judge_entry(judge, route, parked, record->partition, decoded.src);
+    if (!j || (!j->run && !(j->run = mr_run_open(NULL, decoded.src))))
+        return false;
+    return take(judge, j, partition, record, &decoded);
+}
