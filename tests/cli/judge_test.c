@@ -342,7 +342,7 @@ TEST(altered_inputs_and_outcomes_are_reported)
         struct mr_record *record = &r.records[i], original = *record;
         if (is_stream(record))
             continue;
-        for (size_t at = 0; at < original.value.n; at += 5) {
+        for (size_t at = 0; at < original.value.n; at += 19) {
             char *copy = mr_arena_alloc(&r.arena, original.value.n);
             memcpy(copy, original.value.p, original.value.n);
             copy[at] ^= 1;
