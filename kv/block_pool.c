@@ -25,8 +25,9 @@ enum mr_status mr_block_pool_open(struct mr_block_pool *pool, int32_t n_blocks, 
     pool->idle_next = calloc(n, sizeof *pool->idle_next);
     pool->idle_prev = calloc(n, sizeof *pool->idle_prev);
     pool->index = calloc(slots, sizeof *pool->index);
+    pool->changes = calloc(MR_BLOCK_POOL_CELLS + 1, sizeof *pool->changes);
     pool->index_mask = (int32_t)(slots - 1);
-    if (!pool->references || !pool->free_stack || !pool->names || !pool->idle_next || !pool->idle_prev || !pool->index) {
+    if (!pool->changes || !pool->references || !pool->free_stack || !pool->names || !pool->idle_next || !pool->idle_prev || !pool->index) {
         mr_block_pool_close(pool);
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the accounts of %d blocks", n_blocks);
     }
@@ -44,6 +45,7 @@ void mr_block_pool_close(struct mr_block_pool *pool)
     free(pool->idle_next);
     free(pool->idle_prev);
     free(pool->index);
+    free(pool->changes);
     *pool = (struct mr_block_pool){0};
 }
 
@@ -61,6 +63,7 @@ static void name_forget(struct mr_block_pool *pool, int32_t block)
 {
     int32_t hole = index_slot(pool, pool->names[block]), at = hole;
     CHECK(pool->index[hole] == block + 1);
+    pool->changes[mr_block_pool_cell(pool->names[block])]++;
     pool->names[block] = 0;
     for (;;) {
         pool->index[hole] = 0;
@@ -137,7 +140,10 @@ void mr_block_pool_name(struct mr_block_pool *pool, int32_t block, uint64_t name
         return;
     pool->names[block] = name;
     pool->index[at] = block + 1;
+    pool->changes[mr_block_pool_cell(name)]++;
 }
+
+int32_t mr_block_pool_cell(uint64_t name) { return (int32_t)(mr_mix64(name) >> 52 & (MR_BLOCK_POOL_CELLS - 1)); }
 
 int32_t mr_block_pool_find(const struct mr_block_pool *pool, uint64_t name) { return pool->index[index_slot(pool, name)] - 1; }
 

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { MR_BLOCK_POOL_CELLS = 4096 };
+
 struct mr_block_pool {
     int32_t n_blocks;
     int32_t n_free;              /* without content; n_free + n_idle can be taken */
@@ -24,6 +26,7 @@ struct mr_block_pool {
     int32_t idle_head, idle_tail;
     int32_t *index;              /* [index_mask + 1] name -> block + 1, open addressing; 0: empty */
     int32_t index_mask;
+    uint32_t *changes;           /* [MR_BLOCK_POOL_CELLS + 1] names that came or went, by cell; the last never changes */
 };
 
 enum mr_status mr_block_pool_open(struct mr_block_pool *pool, int32_t n_blocks, struct mr_err *err);
@@ -37,6 +40,9 @@ void mr_block_pool_release(struct mr_block_pool *pool, int32_t block); /* one fe
 /* Names a held block, name != 0. Without effect when it has a name or the name is taken: the first content stays. */
 void mr_block_pool_name(struct mr_block_pool *pool, int32_t block, uint64_t name);
 int32_t mr_block_pool_find(const struct mr_block_pool *pool, uint64_t name); /* -1: unknown */
+/* The cell of a name: while changes[cell] stands, whether the name is known has not changed. It lets a caller that asked once
+ * ask again without a look at the index. */
+int32_t mr_block_pool_cell(uint64_t name);
 /* Re-asserts: free + idle + used = total, no count below 0, no id twice on a list, names and index agree. */
 void mr_block_pool_check(const struct mr_block_pool *pool);
 

@@ -10,15 +10,31 @@ static const int32_t HEADROOM_PERMILLE[CLASSES] = {0, 20, 80, 80};
 static const int32_t QUANTILE_PERMILLE[CLASSES] = {800, 500, 500, 500};
 
 /* A match found before may have grown or gone: it is followed from where it stood. */
+static uint32_t changes_of(const struct mr_sched *s, const struct job *job)
+{
+    return s->pool.changes[job->match_cells[0]] + s->pool.changes[job->match_cells[1]];
+}
+
+void match_forget(struct job *job)
+{
+    job->match_cells[0] = job->match_cells[1] = MR_BLOCK_POOL_CELLS;
+    job->match_changes = 1; /* that cell stays at 0 */
+}
+
 void match_refresh(const struct mr_sched *s, struct job *job)
 {
+    if (changes_of(s, job) == job->match_changes)
+        return;
     int32_t most = (job->known - 1) / s->config.block_tokens; /* the last token is always computed: its logits are wanted */
-    most = most < job->in.n_prefix ? most : job->in.n_prefix;
+    most = most < job->n_prefix ? most : job->n_prefix;
     job->match = job->match < most ? job->match : most;
-    while (job->match > 0 && mr_block_pool_find(&s->pool, job->in.prefix[job->match - 1]) < 0)
+    while (job->match > 0 && mr_block_pool_find(&s->pool, job->prefix[job->match - 1]) < 0)
         job->match--;
-    while (job->match < most && mr_block_pool_find(&s->pool, job->in.prefix[job->match]) >= 0)
+    while (job->match < most && mr_block_pool_find(&s->pool, job->prefix[job->match]) >= 0)
         job->match++;
+    job->match_cells[0] = (uint16_t)(job->match > 0 ? mr_block_pool_cell(job->prefix[job->match - 1]) : MR_BLOCK_POOL_CELLS);
+    job->match_cells[1] = (uint16_t)(job->match < most ? mr_block_pool_cell(job->prefix[job->match]) : MR_BLOCK_POOL_CELLS);
+    job->match_changes = changes_of(s, job);
 }
 
 int32_t admission_predict(const struct mr_sched *s, const struct job *job)
@@ -126,7 +142,6 @@ static void note_admitted(struct mr_sched *s, int32_t j)
     struct class *class = &s->classes[s->jobs[j].class];
     if (class->blocked_head >= 0 && class->blocked_head != j)
         s->jobs[class->blocked_head].overtaken++;
-    class->picks++;
 }
 
 bool admission_try(struct mr_sched *s, int32_t j)
@@ -136,11 +151,13 @@ bool admission_try(struct mr_sched *s, int32_t j)
     if (class->blocked_head >= 0 && class->blocked_head != j && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS)
         return refuse(s, job, MR_WAIT_RESERVED);
     match_refresh(s, job);
+    if (job_flow(s, job)->best == j)
+        job_flow(s, job)->best_match = job->match;
     job->reserved = job->preemptions >= MR_SCHED_PREEMPTIONS_MAX;
     int32_t tokens = job->reserved ? job->in.max_tokens : job->known, idle = 0;
     int32_t own = mr_blocks_for(tokens, s->config.block_tokens) - job->match;
     for (int32_t b = 0; b < job->match; b++) /* the idle among its own blocks cannot be taken for others */
-        idle += s->pool.references[mr_block_pool_find(&s->pool, job->in.prefix[b])] == 0;
+        idle += s->pool.references[mr_block_pool_find(&s->pool, job->prefix[b])] == 0;
     if (class->n_resident > 0 && fair_over_cap(s, job->class, job->in.tenant, own))
         return refuse(s, job, MR_WAIT_CAP);
     if (part_on(s, MR_PART_QUANTILES) && !alone(s, job->class) && !peak_fits(s, job, own * s->config.block_tokens))

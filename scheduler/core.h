@@ -23,7 +23,7 @@ enum {
     CLASSES = MR_SCHED_CLASSES,
     LEVELS = 11,               /* a flow's lists: priority 0 .. 9, and 10 for those that were preempted */
     LEVEL_PREEMPTED = 10,
-    GUARD_PICKS = 16,          /* every so many picks of a class goes by age; a blocked head is overtaken as often at most */
+    GUARD_PICKS = 16,          /* bypasses of a job for each place of the queue it joined; a blocked head is overtaken as often at most */
     FLOWS_LOOKED_AT = 64,      /* tenants compared for one pick */
     REFRESHES_PER_PICK = 2,    /* tenants whose best job is looked for anew, because the cache has moved on */
     REFRESH_STEPS = 4,         /* not sooner than so many steps after the last look */
@@ -40,61 +40,83 @@ enum {
 enum job_state { JOB_FREE, JOB_WAITING, JOB_RESIDENT };
 
 struct job {
-    /* the first cache line: all that a step reads of every resident, and a pick of every visible job */
+    /* the first cache line: what a pick reads of every visible job */
     _Alignas(64) int32_t known;
     int32_t computed;
-    int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
     int8_t state, class, level;
-    int64_t due_ns;            /* when the next token is due; NEVER: no promise */
-    struct mr_block_table table;
-    int32_t output;            /* tokens generated, all owners */
-    int32_t predicted;         /* output length foreseen */
+    bool cancelled;
     int32_t match;             /* blocks of prefix found in the cache when last looked */
-    int16_t preemptions;
-    bool reserved;             /* resident: holds the blocks of its whole max_tokens */
-    int32_t next, prev;        /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
-    uint64_t preempted_step;   /* not admitted again in the step that preempted it */
-    int32_t since_resume;      /* tokens generated since the last admission */
+    int64_t due_ns;            /* when the next token is due; NEVER: no promise */
+    int64_t end_ns;            /* waiting: due_ns, else the deadline, else NEVER */
+    const uint64_t *prefix;    /* as in `in`, NULL once cancelled */
+    int32_t n_prefix;
+    int32_t next;              /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
+    int32_t group;             /* waiting: its prefix group; -1 none */
+    int32_t predicted;         /* output length foreseen */
+    uint32_t match_changes;    /* the pool's changes in match_cells then */
+    uint16_t match_cells[2];   /* of the last block found and of the first not found */
+    /* the second: what a commit or a need for room reads of a resident too */
+    _Alignas(64) struct mr_block_table table;
+    int32_t output;            /* tokens generated, all owners */
+    int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
     int32_t place;             /* resident decode: index in its class's decodes */
     int32_t slot;              /* resident: index of its block table storage */
     int32_t shared;            /* resident: blocks found at admission */
-    int32_t named;             /* prefix blocks named so far */
-    int32_t charged_position;  /* prompt positions before it have been charged */
-    int32_t hit_position;      /* before it, and not charged yet: charged as cached */
-    int32_t cached;            /* prompt tokens found in the cache, first admission */
-    int32_t high;              /* positions ever computed: below it is recomputation */
-    int32_t overtaken;         /* as a head that did not fit */
-    int32_t group, group_next, group_prev; /* waiting: its prefix group; -1 none */
-    int32_t due_next, due_prev;/* no first token yet: its class's due list */
-    bool cancelled, preempt_asked, infeasible, promoted, in_due;
+    int32_t since_resume;      /* tokens generated since the last admission */
+    int16_t preemptions;
     int16_t bucket;            /* resident: among the remainders; -1 */
     int32_t bucket_held;
+    int32_t charged_position;  /* prompt positions before it have been charged */
+    int32_t hit_position;      /* before it, and not charged yet: charged as cached */
+    int32_t high;              /* positions ever computed: below it is recomputation */
+    int32_t named;             /* prefix blocks named so far */
+    /* the rest */
+    bool reserved;             /* resident: holds the blocks of its whole max_tokens */
+    bool preempt_asked, infeasible, promoted, in_due;
+    int32_t prev;              /* of next */
+    int32_t cached;            /* prompt tokens found in the cache, first admission */
+    int32_t overtaken;         /* as a head that did not fit */
+    int64_t allowance;         /* waiting: the pick of its flow by which it goes (fair.c) */
+    int32_t group_next, group_prev;
+    int32_t due_next, due_prev;/* no first token yet: its class's due list */
+    uint64_t preempted_step;   /* not admitted again in the step that preempted it */
     struct mr_sched_job in;
     uint64_t order;            /* submission; breaks ties of arrival */
     uint64_t admitted;         /* resident: number of the admission */
     int64_t admitted_ns;       /* first admission; NEVER before */
+    int64_t first_ns;          /* first token of this owner; NEVER before */
     int64_t pending;           /* service admitted and not yet computed, of this job */
     int64_t queued_cost;       /* what limits and pressure were told at submit */
 };
 
 /* One tenant in one class. */
 struct flow {
-    int32_t head[LEVELS], tail[LEVELS];
-    int32_t n_waiting, n_resident;
+    /* the first cache line: what a pick reads of every flow it compares */
+    _Alignas(64) int32_t best; /* the job a pick would take; -1: look for it */
+    int32_t best_match;        /* of it: its match and end_ns */
+    int64_t best_end;
+    uint64_t best_step;
+    uint64_t skip_step;        /* its head did not fit in this step */
     int32_t held_blocks;       /* of its residents, those found in the cache left out: common blocks count once */
+    int32_t n_waiting, n_resident;
+    int32_t bypasses;          /* admissions since its oldest job was taken */
+    int64_t picks;             /* admissions */
+    int64_t allowance;         /* the least of its waiting, or of one that has gone */
+    bool aged;                 /* best goes for its age, whatever comes */
+    int32_t weight;            /* of the tenant's contract */
+    bool backlogged, has_prefixes;
+    bool skip_capped;          /* it was its cap that skip_step tells of */
+    /* the rest */
+    int32_t head[LEVELS], tail[LEVELS];
+    int32_t group;             /* the prefix group in flight, while its name is group_name; -1 */
+    uint64_t group_name;
     int64_t counter;           /* weighted service, FAIR_SCALE units */
     int64_t pending;           /* service units admitted and not yet computed */
     int64_t charged;           /* service units, this worker's */
     int64_t flushed;           /* of charged, what delta_take has given out */
     int64_t external;          /* the others' total */
-    int32_t best;              /* the job a pick would take; -1: look for it */
-    uint64_t best_step;
-    int32_t group;             /* the prefix group in flight, while its name is group_name; -1 */
-    uint64_t group_name;
-    int32_t bypasses;          /* admissions since its oldest job was taken */
-    uint64_t skip_step;        /* its head did not fit in this step */
-    bool backlogged, has_prefixes;
-    bool skip_capped;          /* it was its cap that skip_step tells of */
+    int64_t stored;            /* what a common store holds at least */
+    int64_t finished, on_time, preemptions, relegations;
 };
 
 /* One class. */
@@ -103,7 +125,6 @@ struct class {
     int64_t virtual_time;      /* the highest least counter ever seen among the backlogged */
     int64_t weight_sum;        /* of the flows that wait or are resident */
     int32_t n_backlogged;
-    int32_t picks;
     int32_t blocked_head;      /* job that did not fit; -1 */
     int32_t n_waiting, n_resident;
     /* residents with one token to compute, as the items they will be: a step reads these arrays from end to end, not the jobs */
@@ -216,6 +237,7 @@ void jobs_check(const struct mr_sched *s);
 
 /* fair.c */
 void fair_backlog(struct mr_sched *s, int class, uint32_t tenant);   /* re-reads whether the flow waits and may run */
+void fair_weight(struct mr_sched *s, int class, uint32_t tenant, int32_t weight); /* a new contract */
 void fair_limits(struct mr_sched *s, uint32_t tenant);                /* after its contract's state changed: all its classes */
 void fair_pending(struct mr_sched *s, struct job *job, int64_t pending); /* sets the job's share of admitted service */
 void fair_charge(struct mr_sched *s, struct job *job, int64_t service);
@@ -239,6 +261,7 @@ void admission_count(struct mr_sched *s, struct job *job);            /* a resid
 void admission_forget(struct mr_sched *s, struct job *job);           /* leaves them */
 int32_t admission_predict(const struct mr_sched *s, const struct job *job);
 void match_refresh(const struct mr_sched *s, struct job *job);
+void match_forget(struct job *job);                                  /* the next refresh looks anew */
 
 /* preemption.c */
 struct need {

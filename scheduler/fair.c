@@ -6,29 +6,21 @@
  * 2. The heap of a class holds its backlogged flows that their contract allows, by counter + pending.
  * 3. A flow that becomes backlogged is lifted to the class's virtual time, the highest least counter ever seen: idling earns
  *    nothing, also when all idled.
- * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Every 16th pick of a
- *    class goes to the least counter, and of a flow to its oldest job: nobody is bypassed for ever.
+ * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Nobody is bypassed for
+ *    ever: a flow waits until the others are Q ahead, a job 16 picks of its flow for every place of the queue it joined.
  * A pick costs O(64): at most FLOWS_LOOKED_AT flows with a remembered best job each, of which at most REFRESHES_PER_PICK are
  * looked for anew among their first `visible` jobs. Rejected: refunds; deficit round robin, whose bound is a round. */
 #include "scheduler/core.h"
 
 #include "base/check.h"
 
-static int64_t weight_of(const struct mr_sched *s, uint32_t tenant)
-{
-    return s->limits.tenants[flow_tenant(s, tenant)].contract.weight;
-}
-
-static int64_t key_of(const struct mr_sched *s, const struct flow *flow, uint32_t tenant)
-{
-    return flow->counter + flow->pending * FAIR_SCALE / weight_of(s, tenant);
-}
+static int64_t key_of(const struct flow *flow) { return flow->counter + flow->pending * FAIR_SCALE / flow->weight; }
 
 static void rekey(struct mr_sched *s, int class, uint32_t tenant)
 {
     uint32_t f = flow_tenant(s, tenant);
     if (heap_has(&s->classes[class].flows, (int32_t)f))
-        heap_set(&s->classes[class].flows, (int32_t)f, key_of(s, flow_of(s, class, tenant), tenant));
+        heap_set(&s->classes[class].flows, (int32_t)f, key_of(flow_of(s, class, tenant)));
 }
 
 static void virtual_time_note(struct mr_sched *s, int c)
@@ -59,7 +51,14 @@ void fair_backlog(struct mr_sched *s, int c, uint32_t tenant)
         return;
     if (flow->counter < class->virtual_time && part_on(s, MR_PART_LIFT) && !MUTANT(MUTANT_NO_LIFT))
         flow->counter = class->virtual_time;
-    heap_set(&class->flows, (int32_t)flow_tenant(s, tenant), key_of(s, flow, tenant));
+    heap_set(&class->flows, (int32_t)flow_tenant(s, tenant), key_of(flow));
+}
+
+void fair_weight(struct mr_sched *s, int class, uint32_t tenant, int32_t weight)
+{
+    s->flows[(size_t)class * (size_t)s->config.max_tenants + tenant].weight = weight;
+    fair_backlog(s, class, tenant);
+    rekey(s, class, tenant);
 }
 
 void fair_limits(struct mr_sched *s, uint32_t tenant)
@@ -85,7 +84,7 @@ void fair_charge(struct mr_sched *s, struct job *job, int64_t service)
 {
     struct flow *flow = job_flow(s, job);
     s->flows[(size_t)job->class * (size_t)s->config.max_tenants + job->in.tenant].charged += service;
-    flow->counter += service * FAIR_SCALE / weight_of(s, job->in.tenant);
+    flow->counter += service * FAIR_SCALE / flow->weight;
     rekey(s, job->class, job->in.tenant);
     virtual_time_note(s, job->class);
 }
@@ -95,7 +94,7 @@ void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total
     struct flow *flow = flow_of(s, class, tenant);
     if (total <= flow->external) /* a store that was flushed or restored: never taken over */
         return;
-    flow->counter += (total - flow->external) * FAIR_SCALE / weight_of(s, tenant);
+    flow->counter += (total - flow->external) * FAIR_SCALE / flow->weight;
     flow->external = total;
     rekey(s, class, tenant);
     virtual_time_note(s, class);
@@ -108,18 +107,11 @@ bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t
     const struct class *in = &s->classes[class];
     if (!part_on(s, MR_PART_CAP) || !part_on(s, MR_PART_FAIR) || in->n_backlogged - flow->backlogged < 1 || flow->n_resident == 0)
         return false;
-    int64_t cap = (int64_t)s->pool.n_blocks * 3 * weight_of(s, tenant) / (2 * in->weight_sum);
+    int64_t cap = (int64_t)s->pool.n_blocks * 3 * flow->weight / (2 * in->weight_sum);
     return flow->held_blocks + more_blocks > cap;
 }
 
 /* ---- the best job of a flow ---- */
-
-static int64_t end_of(const struct job *job)
-{
-    if (job->due_ns != NEVER)
-        return job->due_ns;
-    return job->in.deadline_ns ? job->in.deadline_ns : NEVER;
-}
 
 /* How many wait that begin alike: when no beginning is in the cache, the one that serves most is computed first. */
 static int32_t alike(const struct mr_sched *s, const struct job *job) { return job->group >= 0 ? s->groups.all[job->group].n : 0; }
@@ -136,8 +128,8 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return a->match > b->match;
     if (!part_on(s, MR_PART_FAIR))
         return job_before(a, b);
-    if (end_of(a) != end_of(b))
-        return end_of(a) < end_of(b);
+    if (a->end_ns != b->end_ns)
+        return a->end_ns < b->end_ns;
     if (alike(s, a) != alike(s, b))
         return alike(s, a) > alike(s, b);
     int32_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
@@ -155,6 +147,29 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
             oldest = j;
     }
     return oldest;
+}
+
+/* The job that must go now for its age; -1: none. Each may be bypassed GUARD_PICKS times for every place of the queue it joined,
+ * and goes while there are still picks for all that wait; and, while some wait out of sight or behind another priority, the
+ * oldest goes every GUARD_PICKS. */
+static int32_t flow_aged(const struct mr_sched *s, struct flow *flow)
+{
+    int64_t horizon = flow->picks + flow->n_waiting;
+    int32_t levels = 0, aged = -1;
+    for (int level = 0; level < LEVELS; level++)
+        levels += flow->head[level] >= 0;
+    if ((flow->n_waiting > s->config.visible || levels > 1) && flow->bypasses >= GUARD_PICKS - 1)
+        return flow_oldest(s, flow);
+    if (flow->allowance > horizon) /* perhaps of one that has gone: never too large */
+        return -1;
+    flow->allowance = NEVER;
+    for (int level = 0; level < LEVELS; level++)
+        for (int32_t j = flow->head[level], seen = 0; j >= 0 && seen < s->config.visible; j = s->jobs[j].next, seen++)
+            if (s->jobs[j].allowance < flow->allowance && s->jobs[j].preempted_step != s->step) {
+                flow->allowance = s->jobs[j].allowance;
+                aged = j;
+            }
+    return flow->allowance <= horizon ? aged : -1;
 }
 
 /* Has the flow's group in flight a waiting job? Its place may have gone to another group meanwhile. */
@@ -186,12 +201,12 @@ static int32_t level_best(const struct mr_sched *s, struct flow *flow, int level
         struct job *job = &s->jobs[j];
         if (job->next >= 0)
             __builtin_prefetch(&s->jobs[job->next]);
-        if (job->preempted_step == s->step)
+        if (level == LEVEL_PREEMPTED && job->preempted_step == s->step)
             continue;
         if (!part_on(s, MR_PART_PREFIX))
             return j; /* arrival alone decides: the head */
         seen++;
-        if (job->in.n_prefix > 0) {
+        if (job->n_prefix > 0) {
             flow->has_prefixes = true;
             match_refresh(s, job);
         }
@@ -201,30 +216,46 @@ static int32_t level_best(const struct mr_sched *s, struct flow *flow, int level
     return best;
 }
 
-static int32_t flow_best(const struct mr_sched *s, struct flow *flow)
+static void best_set(const struct mr_sched *s, struct flow *flow, int32_t j)
 {
+    flow->best = j;
+    flow->best_match = j >= 0 ? s->jobs[j].match : 0;
+    flow->best_end = j >= 0 ? s->jobs[j].end_ns : NEVER;
+}
+
+static void flow_best(const struct mr_sched *s, struct flow *flow)
+{
+    int32_t best = -1;
     flow->best_step = s->step;
-    flow->best = -1;
-    if (flow->bypasses >= GUARD_PICKS - 1 && part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
-        return flow->best = flow_oldest(s, flow);
+    if (part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
+        best = flow_aged(s, flow);
+    flow->aged = best >= 0;
+    if (flow->aged) {
+        best_set(s, flow, best);
+        return;
+    }
     flow->has_prefixes = false;
-    for (int level = LEVELS - 1; level >= 0 && flow->best < 0; level--)
+    for (int level = LEVELS - 1; level >= 0 && best < 0; level--)
         if (flow->head[level] >= 0)
-            flow->best = level_best(s, flow, level);
-    return flow->best;
+            best = level_best(s, flow, level);
+    best_set(s, flow, best);
 }
 
 void fair_inserted(struct mr_sched *s, int32_t j)
 {
     struct flow *flow = job_flow(s, &s->jobs[j]);
-    if (flow->best >= 0 && flow->bypasses < GUARD_PICKS - 1 && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))
-        flow->best = j;
+    int32_t ahead = s->jobs[j].next >= 0 ? 0 : flow->n_waiting - 1; /* what comes late and before others has nobody ahead */
+    s->jobs[j].allowance = flow->picks + GUARD_PICKS * ((int64_t)ahead + 1);
+    flow->allowance = s->jobs[j].allowance < flow->allowance || flow->n_waiting == 1 ? s->jobs[j].allowance : flow->allowance;
+    if (flow->best >= 0 && !flow->aged && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))
+        best_set(s, flow, j);
 }
 
 void fair_admitted(struct mr_sched *s, int32_t j)
 {
     struct flow *flow = job_flow(s, &s->jobs[j]);
     flow->bypasses = flow_oldest(s, flow) == j ? 0 : flow->bypasses + 1;
+    flow->picks++;
     groups_admitted(s, j);
     if (group_lives(s, flow) && s->groups.all[flow->group].n > (s->jobs[j].group == flow->group))
         return; /* the one in flight is not drained yet */
@@ -237,26 +268,25 @@ void fair_admitted(struct mr_sched *s, int32_t j)
 struct pick {
     struct mr_sched *s;
     int class;
-    bool guard;
     int64_t chosen_key;
     int32_t chosen;
+    const struct flow *chosen_flow;
     int looked_at, refreshed;
     bool capped, unfit;
 };
 
-static bool pick_better(const struct pick *pick, const struct job *job, int64_t key)
+static bool pick_better(const struct pick *pick, const struct flow *flow, int64_t key)
 {
     const struct mr_sched *s = pick->s;
-    const struct job *other = &s->jobs[pick->chosen];
-    if (pick->guard)
-        return key != pick->chosen_key ? key < pick->chosen_key : job_before(job, other);
-    if (part_on(s, MR_PART_PREFIX) && job->match != other->match)
-        return job->match > other->match;
+    const struct flow *other = pick->chosen_flow;
+    bool prefix = part_on(s, MR_PART_PREFIX);
+    if (prefix && flow->best_match != other->best_match)
+        return flow->best_match > other->best_match;
     if (key != pick->chosen_key)
         return key < pick->chosen_key;
-    if (part_on(s, MR_PART_PREFIX) && end_of(job) != end_of(other))
-        return end_of(job) < end_of(other);
-    return job_before(job, other);
+    if (prefix && flow->best_end != other->best_end)
+        return flow->best_end < other->best_end;
+    return job_before(&s->jobs[flow->best], &s->jobs[other->best]);
 }
 
 static void pick_look(struct pick *pick, int32_t f)
@@ -273,11 +303,12 @@ static void pick_look(struct pick *pick, int32_t f)
         pick->capped = true;
         return;
     }
-    bool stale = flow->best < 0 || s->jobs[flow->best].preempted_step == s->step ||
-                 (flow->has_prefixes && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
-    int32_t j = stale ? flow_best(s, flow) : flow->best;
-    if (j >= 0 && (pick->chosen < 0 || pick_better(pick, &s->jobs[j], key))) {
-        pick->chosen = j;
+    bool stale = flow->best < 0 || (flow->has_prefixes && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
+    if (stale)
+        flow_best(s, flow);
+    if (flow->best >= 0 && (pick->chosen < 0 || pick_better(pick, flow, key))) {
+        pick->chosen = flow->best;
+        pick->chosen_flow = flow;
         pick->chosen_key = key;
     }
 }
@@ -285,7 +316,7 @@ static void pick_look(struct pick *pick, int32_t f)
 static bool in_window(const struct mr_sched *s, int c, int32_t f, int64_t window)
 {
     const struct heap *heap = &s->classes[c].flows;
-    return heap_has(heap, f) && (heap->keys[f] - heap->keys[heap->items[0]]) * weight_of(s, (uint32_t)f) <= window;
+    return heap_has(heap, f) && (heap->keys[f] - heap->keys[heap->items[0]]) * flow_of(s, c, (uint32_t)f)->weight <= window;
 }
 
 static int64_t window_of(const struct mr_sched *s)
@@ -299,7 +330,7 @@ static void pick_walk(struct pick *pick, bool whole)
 {
     struct mr_sched *s = pick->s;
     const struct heap *heap = &s->classes[pick->class].flows;
-    int64_t window = pick->guard ? 0 : window_of(s);
+    int64_t window = window_of(s);
     int32_t stack[FLOWS_LOOKED_AT + 2], n = 0;
     if (heap->n)
         stack[n++] = 0;
@@ -309,8 +340,10 @@ static void pick_walk(struct pick *pick, bool whole)
             continue;
         pick_look(pick, f);
         for (int32_t child = 2 * place + 2; child > 2 * place; child--)
-            if (child < heap->n && n < FLOWS_LOOKED_AT + 2)
+            if (child < heap->n && n < FLOWS_LOOKED_AT + 2) {
+                __builtin_prefetch(flow_of(s, pick->class, (uint32_t)heap->items[child]));
                 stack[n++] = child;
+            }
     }
 }
 
@@ -326,8 +359,7 @@ int32_t fair_pick(struct mr_sched *s, int c)
     if (class->blocked_head >= 0 && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS &&
         job_flow(s, &s->jobs[class->blocked_head])->skip_step != s->step)
         return class->blocked_head;
-    bool guard = part_on(s, MR_PART_GUARD) && (class->picks + 1) % GUARD_PICKS == 0 && !MUTANT(MUTANT_NO_GUARD);
-    struct pick pick = {.s = s, .class = c, .guard = guard, .chosen = -1};
+    struct pick pick = {.s = s, .class = c, .chosen = -1};
     virtual_time_note(s, c);
     pick_walk(&pick, false);
     if (pick.chosen < 0 && pick.capped && !pick.unfit) {
@@ -349,8 +381,10 @@ void fair_check(const struct mr_sched *s)
             const struct flow *flow = &s->flows[(size_t)c * (size_t)s->config.max_tenants + (size_t)t];
             CHECK(flow->counter >= 0 && flow->pending >= 0 && flow->held_blocks >= 0);
             CHECK(flow->backlogged == heap_has(&class->flows, t) && (!flow->backlogged || flow->n_waiting > 0));
-            CHECK(flow->best < 0 || (s->jobs[flow->best].state == JOB_WAITING && job_flow(s, &s->jobs[flow->best]) == flow));
-            CHECK(!flow->backlogged || class->flows.keys[t] == key_of(s, flow, (uint32_t)t));
+            CHECK(flow->best < 0 || (s->jobs[flow->best].state == JOB_WAITING && job_flow(s, &s->jobs[flow->best]) == flow &&
+                                     flow->best_match == s->jobs[flow->best].match && flow->best_end == s->jobs[flow->best].end_ns));
+            CHECK(flow->weight == s->limits.tenants[t].contract.weight);
+            CHECK(!flow->backlogged || class->flows.keys[t] == key_of(flow));
             weights += flow->n_waiting + flow->n_resident > 0 ? s->limits.tenants[t].contract.weight : 0;
             backlogged += flow->backlogged;
         }

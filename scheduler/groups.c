@@ -51,9 +51,9 @@ void groups_add(struct mr_sched *s, int32_t j)
     struct job *job = &s->jobs[j];
     bool deadlines = job->class <= MR_TIER_STANDARD && s->config.tier[job->class].ttft_ns > 0;
     job->group = -1;
-    if (deadlines || job->in.n_prefix == 0)
+    if (deadlines || job->n_prefix == 0)
         return;
-    job->group = group_get(&s->groups, job->in.prefix[0], (int32_t)(job_flow(s, job) - s->flows));
+    job->group = group_get(&s->groups, job->prefix[0], (int32_t)(job_flow(s, job) - s->flows));
     struct group *group = &s->groups.all[job->group];
     int32_t after = group->tail;
     while (after >= 0 && job_before(job, &s->jobs[after]))

@@ -78,7 +78,8 @@ static void waiting_insert(struct mr_sched *s, int32_t j)
     *(after >= 0 ? &s->jobs[after].next : head) = j;
     *(before >= 0 ? &s->jobs[before].prev : tail) = j;
     job->state = JOB_WAITING;
-    flow->has_prefixes |= job->in.n_prefix > 0;
+    job->end_ns = job->due_ns != NEVER ? job->due_ns : job->in.deadline_ns ? job->in.deadline_ns : NEVER;
+    flow->has_prefixes |= job->n_prefix > 0;
     groups_add(s, j);
     flow_count(s, job, 1, 0);
     fair_inserted(s, j);
@@ -234,7 +235,7 @@ void jobs_admit(struct mr_sched *s, int32_t j)
     job->since_resume = 0;
     job->table = (struct mr_block_table){.blocks = s->table_storage + (size_t)job->slot * (size_t)s->table_blocks, .capacity = s->table_blocks};
     for (int32_t b = 0; b < job->match; b++) {
-        int32_t block = mr_block_pool_find(&s->pool, job->in.prefix[b]);
+        int32_t block = mr_block_pool_find(&s->pool, job->prefix[b]);
         mr_block_pool_share(&s->pool, block);
         job->table.blocks[job->table.n_blocks++] = block;
     }
@@ -271,6 +272,7 @@ void jobs_preempt(struct mr_sched *s, int32_t j)
     job->preempt_asked = false;
     job->level = LEVEL_PREEMPTED;
     job->match = 0;
+    match_forget(job);
     if (MUTANT(MUTANT_LOST_JOB) && job->preemptions == 2)
         return;
     waiting_insert(s, j);
@@ -310,7 +312,8 @@ int32_t jobs_add(struct mr_sched *s, const struct mr_sched_job *in)
     s->free_jobs = job->next;
     *job = (struct job){.in = *in, .known = in->known_tokens, .order = s->order++, .admitted_ns = NEVER, .due_ns = NEVER, .place = -1,
                         .bucket = -1, .level = (int8_t)in->priority, .charged_position = in->charged_prompt + in->charged_output,
-                        .output = in->charged_output};
+                        .output = in->charged_output, .prefix = in->prefix, .n_prefix = in->n_prefix, .first_ns = NEVER};
+    match_forget(job);
     job->class = (int8_t)(part_on(s, MR_PART_TIERS) ? in->tier : MR_TIER_STANDARD);
     s->index[index_slot(s, in->id)] = j + 1;
     s->n_live++;
@@ -357,7 +360,9 @@ bool jobs_open(struct mr_sched *s)
     s->index = calloc((size_t)index_size, sizeof *s->index);
     s->slots = calloc(seqs, sizeof *s->slots);
     s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);
-    s->flows = calloc((size_t)c->max_tenants * CLASSES, sizeof *s->flows);
+    s->flows = aligned_alloc(_Alignof(struct flow), (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
+    if (s->flows)
+        memset(s->flows, 0, (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
     if (!s->jobs || !s->index || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
         return false;
     for (int32_t j = 0; j < c->max_jobs; j++)
@@ -366,6 +371,7 @@ bool jobs_open(struct mr_sched *s)
         s->slots[s->n_slots++] = c->max_seqs - 1 - i;
     for (size_t f = 0; f < (size_t)c->max_tenants * CLASSES; f++) {
         s->flows[f].best = s->flows[f].group = -1;
+        s->flows[f].weight = 1;
         for (int level = 0; level < LEVELS; level++)
             s->flows[f].head[level] = s->flows[f].tail[level] = -1;
     }

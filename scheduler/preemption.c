@@ -37,16 +37,24 @@ static bool may_yield(const struct mr_sched *s, const struct job *job, const str
     if (excluded(job, excused))
         return false;
     if (need->cap)
-        return job->class == need->class && fair_over_cap(s, job->class, job->in.tenant, 0);
+        return fair_over_cap(s, job->class, job->in.tenant, 0);
     if (MUTANT(MUTANT_BULK_KEEPS_BLOCKS) && need->class == MR_TIER_REALTIME && need->self < 0)
         return false;
-    if (MUTANT(MUTANT_EQUAL_TIER_SLOT) && need->slot && job->class == need->class)
+    if (need->self < 0 || job->class != need->class)
         return true;
-    if (need->self < 0)
-        return need->class < MR_TIER_BULK && rank_of(job->class) > rank_of(need->class);
-    if (job->class != need->class)
-        return rank_of(job->class) > rank_of(need->class);
     return !MUTANT(MUTANT_NO_SAME_TIER) && job->admitted > s->jobs[need->self].admitted;
+}
+
+/* Can anybody of the class yield to the need? Where not, its residents are not looked at. */
+static bool class_may_yield(const struct need *need, int c)
+{
+    if (MUTANT(MUTANT_EQUAL_TIER_SLOT) && need->slot && c == need->class)
+        return true;
+    if (need->cap)
+        return c == need->class;
+    if (need->self < 0)
+        return need->class < MR_TIER_BULK && rank_of(c) > rank_of(need->class);
+    return rank_of(c) >= rank_of(need->class);
 }
 
 static int64_t cost_per_block(const struct mr_sched *s, const struct job *job)
@@ -91,6 +99,8 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused)
     int32_t n = 0;
     for (int c = 0; c < CLASSES; c++) {
         const struct class *class = &s->classes[c];
+        if (!class_may_yield(need, c))
+            continue;
         int32_t i = 0, j = class->n_decodes ? class->decode_jobs[0] : class->prefill_head;
         while (j >= 0) {
             struct job *job = &s->jobs[j];

@@ -138,13 +138,8 @@ enum mr_status mr_sched_tenant_set(struct mr_sched *s, uint32_t tenant, const st
             s->classes[c].weight_sum += wanted.weight - s->limits.tenants[tenant].contract.weight;
     }
     limits_set(&s->limits, tenant, &wanted, s->clock_ns);
-    for (int c = 0; c < CLASSES; c++) {
-        fair_backlog(s, c, tenant);
-        fair_external(s, c, tenant, 0);
-        if (heap_has(&s->classes[c].flows, (int32_t)tenant))
-            heap_set(&s->classes[c].flows, (int32_t)tenant, flow_of(s, c, tenant)->counter + flow_of(s, c,
-                    tenant)->pending * FAIR_SCALE / wanted.weight);
-    }
+    for (int c = 0; c < CLASSES; c++)
+        fair_weight(s, c, tenant, wanted.weight);
     return MR_OK;
 }
 
@@ -204,8 +199,8 @@ bool mr_sched_cancel(struct mr_sched *s, uint64_t id)
     if (j < 0 || s->jobs[j].cancelled)
         return false;
     s->jobs[j].cancelled = true;
-    s->jobs[j].in.prefix = NULL; /* no longer lent to us, though its step may still run */
-    s->jobs[j].in.n_prefix = 0;
+    s->jobs[j].prefix = NULL; /* no longer lent to us, though its step may still run */
+    s->jobs[j].n_prefix = 0;
     if (!job_in_flight(s, &s->jobs[j]))
         job_over(s, j);
     return true;
@@ -250,9 +245,9 @@ static int64_t commit_charge(struct mr_sched *s, struct job *job, int32_t n, int
 static void commit_names(struct mr_sched *s, struct job *job)
 {
     int32_t full = job->computed / s->config.block_tokens;
-    full = full < job->in.n_prefix ? full : job->in.n_prefix;
+    full = full < job->n_prefix ? full : job->n_prefix;
     for (; job->named < full; job->named++)
-        mr_block_pool_name(&s->pool, job->table.blocks[job->named], job->in.prefix[job->named]);
+        mr_block_pool_name(&s->pool, job->table.blocks[job->named], job->prefix[job->named]);
 }
 
 static void commit_output(struct mr_sched *s, int32_t j, int32_t new_tokens, int64_t now_ns)
