@@ -1,5 +1,7 @@
 #include "worker/cli/client.h"
 
+#include "worker/cli/record_copy.h"
+
 #include <stdio.h>
 
 #define CLIENT_REPORT_NS (30 * MR_NS_PER_S)
@@ -66,6 +68,28 @@ bool mr_client_delivered(struct mr_client *client, uint64_t tag, struct mr_log_e
         if (mr_client_next(client, left_ns, event) && event->kind == MR_LOG_DELIVERED && event->tag == tag)
             return true;
     return false;
+}
+
+enum mr_status mr_client_record(struct mr_client *client, const char *topic, int32_t partition, int64_t offset, struct mr_arena *arena,
+                                struct mr_record *out)
+{
+    struct mr_clock clock = mr_clock_system();
+    struct mr_log_action unfollow = {.kind = MR_LOG_UNFOLLOW, .record = {.topic = mr_str_from(topic), .partition = partition}};
+    int64_t until_ns = mr_clock_ns(&clock) + CLIENT_REPORT_NS;
+    enum mr_status status = MR_ERR_IO;
+    if (partition < 0 || offset < 0 || !mr_client_follow(client, topic, partition, offset))
+        return MR_ERR_NOT_FOUND;
+    for (int64_t left_ns; status == MR_ERR_IO && (left_ns = until_ns - mr_clock_ns(&clock)) > 0 && !client->broken;) {
+        struct mr_log_event event;
+        if (!mr_client_next(client, left_ns, &event) || event.record.partition != partition || !mr_str_is(event.record.topic, topic))
+            continue;
+        if (event.kind == MR_LOG_FOLLOWED && event.record.offset == offset)
+            status = mr_record_copy(arena, &event.record, out) ? MR_OK : MR_ERR_NOMEM;
+        else if (event.kind == MR_LOG_FOLLOWED || event.kind == MR_LOG_CAUGHT_UP || event.kind == MR_LOG_OUT_OF_RANGE)
+            status = MR_ERR_NOT_FOUND;
+    }
+    client->log.act(client->log.self, &unfollow);
+    return status;
 }
 
 const struct mr_route *mr_client_route(const struct mr_options *options, const char *name)

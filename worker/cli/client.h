@@ -30,6 +30,10 @@ enum mr_status mr_client_produce(struct mr_client *client, const struct mr_recor
 /* Waits for the report of tag, dropping other events; *event holds it (views until the next poll). false: none within 30 s. */
 bool mr_client_delivered(struct mr_client *client, uint64_t tag, struct mr_log_event *event);
 
+/* The record at that place, copied into arena. MR_ERR_NOT_FOUND: retention took it, or it never was; MR_ERR_IO: no answer within 30 s. */
+enum mr_status mr_client_record(struct mr_client *client, const char *topic, int32_t partition, int64_t offset, struct mr_arena *arena,
+                                struct mr_record *out);
+
 /* The route of that name, or of that tier, or (NULL) the one of the standard tier, else the first; NULL: explained. */
 const struct mr_route *mr_client_route(const struct mr_options *options, const char *name);
 /* "tenant/id" as it is, or an id of the tenant; in arena; n 0: no name (explained). */

@@ -17,6 +17,7 @@
 #include "worker/cli/judge_state.h"
 
 #include "base/hash.h"
+#include "worker/cli/record_copy.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -163,21 +164,8 @@ struct judge_run *judge_entry(struct mr_judge *judge, const struct mr_route *rou
 
 static struct judge_kept *keep(struct mr_judge *judge, const struct mr_record *record)
 {
-    struct mr_arena *arena = &judge->arena;
-    struct judge_kept *kept = mr_arena_alloc(arena, sizeof *kept);
-    struct mr_header *headers = mr_arena_array(arena, (size_t)record->n_headers, sizeof *headers);
-    if (!kept || !headers)
-        return NULL;
-    kept->record = *record;
-    kept->record.topic = mr_arena_str(arena, record->topic);
-    if (record->key.p)
-        kept->record.key = mr_arena_str(arena, record->key);
-    if (record->value.p)
-        kept->record.value = mr_arena_str(arena, record->value);
-    for (int32_t i = 0; i < record->n_headers; i++)
-        headers[i] = (struct mr_header){mr_arena_str(arena, record->headers[i].key), mr_arena_str(arena, record->headers[i].value)};
-    kept->record.headers = headers;
-    return kept;
+    struct judge_kept *kept = mr_arena_alloc(&judge->arena, sizeof *kept);
+    return kept && mr_record_copy(&judge->arena, record, &kept->record) ? kept : NULL;
 }
 
 struct judge_partition *judge_partition_of(const struct mr_judge *judge, struct mr_str topic, int32_t number)
