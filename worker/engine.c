@@ -33,6 +33,7 @@ struct engine_slot {
     struct mr_sequence *sequence; /* FREE: NULL */
     uint64_t run;
     enum slot_state state;
+    bool held;    /* as the last HELD said */
     int32_t next; /* FREE: the next free one, -1 none */
 };
 
@@ -63,6 +64,12 @@ struct mr_engine {
     struct mr_str *tenants;    /* [max_tenants] names by index, as the first run told; p NULL: not seen */
     struct mr_step_track track;
 
+    bool tell_waits;
+    int64_t look_ns;           /* when to look again at who waits */
+    int32_t look_at;           /* the slot where the next look's WAITs begin */
+    int64_t (*waits)[MR_WAIT_COUNT]; /* [max_seqs + ENGINE_WAITS_A_LOOK] of this step's WAIT events */
+    int32_t n_waits;
+
     struct mr_engine_stats stats;
     int64_t device_ns;         /* of the step: spent in the forward port */
 };
@@ -70,7 +77,10 @@ struct mr_engine {
 enum {
     ENGINE_TEXT_BYTES = 1 << 16, /* room for a step's text before the buffer must grow */
     ENGINE_TICK_STEPS = 32,      /* between two looks of the scheduler at the tracked cost */
+    ENGINE_WAITS_A_LOOK = 32,    /* waiting runs whose WAIT is told at one look, in turns */
 };
+
+#define ENGINE_LOOK_NS (250 * MR_NS_PER_MS) /* between two looks at who waits */
 
 /* ---- open and close ---- */
 
@@ -94,7 +104,7 @@ static bool engine_allocate(struct mr_engine *e)
 {
     size_t seqs = (size_t)e->options.sched.max_seqs, logits = (size_t)e->options.max_logits;
     e->n_slots = 2 * e->options.sched.max_jobs;
-    e->max_events = 3 * e->options.sched.max_seqs + e->n_slots;
+    e->max_events = 4 * e->options.sched.max_seqs + 2 * e->n_slots + ENGINE_WAITS_A_LOOK;
     e->slots = calloc((size_t)e->n_slots, sizeof *e->slots);
     e->ended = calloc((size_t)e->n_slots, sizeof *e->ended);
     e->closing = calloc((size_t)e->n_slots, sizeof *e->closing);
@@ -108,8 +118,9 @@ static bool engine_allocate(struct mr_engine *e)
     e->events = calloc((size_t)e->max_events, sizeof *e->events);
     e->text_start = calloc((size_t)e->max_events, sizeof *e->text_start);
     e->tenants = calloc((size_t)e->options.sched.max_tenants, sizeof *e->tenants);
+    e->waits = calloc(seqs + ENGINE_WAITS_A_LOOK, sizeof *e->waits);
     return e->slots && e->ended && e->closing && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
-           e->score_ids && e->events && e->text_start && e->tenants && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
+           e->score_ids && e->events && e->text_start && e->tenants && e->waits && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
 }
 
 enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr_engine **out, struct mr_err *err)
@@ -166,7 +177,7 @@ void mr_engine_close(struct mr_engine *e)
     mr_batch_close(&e->batch);
     mr_buf_fini(&e->text);
     void *owned[] = {e->end_ids, e->slots, e->ended, e->closing, e->sources, e->results, e->chosen, e->rows,
-                     e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants};
+                     e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants, e->waits};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(e);
@@ -240,6 +251,7 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
         return status;
     }
     e->free_slot = e->slots[slot].next;
+    e->slots[slot].held = false;
     e->slots[slot].state = over ? SLOT_ENDED : SLOT_LIVE;
     if (over)
         e->ended[e->n_ended++] = slot;
@@ -348,6 +360,62 @@ static void engine_tell_token(struct mr_engine *e, struct mr_sequence *s, const 
     e->stats.output_tokens++;
 }
 
+/* ---- who waits, and for what ---- */
+
+static void engine_tell_wait(struct mr_engine *e, int32_t slot, int64_t now_ns)
+{
+    const struct mr_sequence *s = e->slots[slot].sequence;
+    if (!e->tell_waits || e->n_waits == e->options.sched.max_seqs + ENGINE_WAITS_A_LOOK)
+        return;
+    int64_t *waited_ns = e->waits[e->n_waits++];
+    if (!mr_sched_why(e->sched, (uint64_t)slot, now_ns, waited_ns))
+        return;
+    struct mr_engine_event *event = engine_event(e, MR_ENGINE_WAIT, s);
+    event->on = s->planned;
+    event->waited_ns = waited_ns;
+    event->job = s->job;
+}
+
+static void engine_tell_held(struct mr_engine *e, int32_t slot)
+{
+    struct engine_slot *at = &e->slots[slot];
+    const struct mr_sequence *s = at->sequence;
+    struct mr_sched_tenant_stats stats;
+    mr_sched_tenant_stats(e->sched, s->job->tier, s->tenant, &stats);
+    bool held = stats.over_limit && !s->planned;
+    if (held == at->held)
+        return;
+    at->held = held;
+    engine_event(e, MR_ENGINE_HELD, s)->on = held;
+}
+
+/* A few times a second: every waiting run's HELD, and some runs' WAIT, in turns. */
+static void engine_look(struct mr_engine *e, int64_t now_ns)
+{
+    if (!e->tell_waits || now_ns < e->look_ns)
+        return;
+    e->look_ns = now_ns + ENGINE_LOOK_NS;
+    int32_t told = 0, at = e->look_at;
+    for (int32_t i = 0; i < e->n_slots; i++, at = at + 1 < e->n_slots ? at + 1 : 0) {
+        if (e->slots[at].state != SLOT_LIVE || (e->slots[at].sequence->planned && !e->slots[at].held))
+            continue;
+        engine_tell_held(e, at);
+        if (!e->slots[at].sequence->planned && told < ENGINE_WAITS_A_LOOK) {
+            engine_tell_wait(e, at, now_ns);
+            told++;
+            e->look_at = at + 1 < e->n_slots ? at + 1 : 0;
+        }
+    }
+}
+
+void mr_engine_tell_waits(struct mr_engine *e) { e->tell_waits = true; }
+struct mr_sched *mr_engine_sched(struct mr_engine *e) { return e->sched; }
+
+struct mr_str mr_engine_tenant(const struct mr_engine *e, uint32_t tenant)
+{
+    return tenant < (uint32_t)e->options.sched.max_tenants ? e->tenants[tenant] : (struct mr_str){0};
+}
+
 /* ---- one step ---- */
 
 static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan *plan, int64_t now_ns)
@@ -360,6 +428,7 @@ static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan 
             s->planned = true;
             s->n_cached = item->start;
             s->timing.first_planned_ns = now_ns;
+            engine_tell_wait(e, (int32_t)item->id, now_ns);
         }
         e->sources[i] = (struct mr_batch_source){
             .tokens = s->tokens,
@@ -459,7 +528,7 @@ static void engine_settle(struct mr_engine *e, const struct mr_sched_plan *plan,
     }
 }
 
-static void engine_begin(struct mr_engine *e)
+static void engine_begin(struct mr_engine *e, int64_t now_ns)
 {
     for (int32_t i = 0; i < e->n_closing; i++) {
         struct engine_slot *slot = &e->slots[e->closing[i]];
@@ -468,11 +537,12 @@ static void engine_begin(struct mr_engine *e)
         slot->next = e->free_slot;
         e->free_slot = e->closing[i];
     }
-    e->n_closing = e->n_events = 0;
+    e->n_closing = e->n_events = e->n_waits = 0;
     mr_buf_clear(&e->text);
     for (int32_t i = 0; i < e->n_ended; i++)
         engine_end(e, e->ended[i]);
     e->n_ended = 0;
+    engine_look(e, now_ns);
 }
 
 /* What the step took, for the tracked cost; now and then the scheduler gets it. */
@@ -518,7 +588,7 @@ bool mr_engine_step(struct mr_engine *e, const struct mr_clock *clock, const str
     struct mr_sched_plan plan;
     e->device_ns = 0;
     *status = MR_OK;
-    engine_begin(e);
+    engine_begin(e, start_ns);
     mr_sched_plan(e->sched, start_ns, &plan);
     for (int32_t i = 0; i < plan.n_expired; i++) {
         e->slots[plan.expired[i]].sequence->finish = MR_FINISH_EXPIRED;

@@ -51,6 +51,8 @@ enum mr_engine_event_kind {
     MR_ENGINE_TOKENS, /* new tokens of a run */
     MR_ENGINE_PROMPT, /* prompt_logprobs are complete (before the first token) */
     MR_ENGINE_END,    /* the run is over; nothing follows */
+    MR_ENGINE_HELD,   /* its tenant's contract holds it back from now, or (on false) no longer. With tell_waits only, as is */
+    MR_ENGINE_WAIT,   /* what it has waited for: when it begins (on), and now and then before that */
 };
 
 struct mr_engine_timing {
@@ -71,6 +73,9 @@ struct mr_engine_event {
     enum mr_reason reason;          /* END with FAILED */
     int32_t n_output, n_cached;     /* END: tokens of the run; prompt tokens found in the cache */
     struct mr_engine_timing timing; /* END */
+    bool on;                        /* HELD, WAIT */
+    const int64_t *waited_ns;       /* [MR_WAIT_COUNT] WAIT: from arrival until now, by cause */
+    const struct mr_job *job;       /* WAIT */
 };
 
 struct mr_engine_stats {
@@ -99,5 +104,14 @@ bool mr_engine_step(struct mr_engine *engine, const struct mr_clock *clock, cons
                     enum mr_status *status);
 void mr_engine_stats(const struct mr_engine *engine, struct mr_engine_stats *out);
 bool mr_engine_preempt(struct mr_engine *engine, uint64_t run); /* test hook: mr_sched_preempt */
+
+/* ---- what an operator sees: between steps ---- */
+
+/* From now on HELD and WAIT events are given too. */
+void mr_engine_tell_waits(struct mr_engine *engine);
+/* To be read, and to exchange counters with other workers. */
+struct mr_sched *mr_engine_sched(struct mr_engine *engine);
+/* The name that came with index `tenant`; p NULL: no run of it was seen. Lives as long as the engine. */
+struct mr_str mr_engine_tenant(const struct mr_engine *engine, uint32_t tenant);
 
 #endif

@@ -62,3 +62,17 @@ void mr_heartbeat_add(struct mr_heartbeat *beat, struct mr_metrics *metrics, str
         update->value[update->n_fields++] = mr_str_from(beat->value[i]);
     }
 }
+
+void mr_heartbeat_tenants(struct mr_heartbeat_tenants *tenants, struct mr_metrics *metrics, struct mr_state_update *update)
+{
+    pthread_mutex_lock(&metrics->lock);
+    update->n_fields = 0;
+    for (int32_t i = 0; i < metrics->n_views && i < MR_HEARTBEAT_TENANTS_MAX; i++) {
+        memcpy(tenants->name[i], metrics->view[i].name, sizeof tenants->name[i]);
+        mr_tenant_view_print(&metrics->view[i], tenants->value[i]);
+        update->field[i] = mr_str_from(tenants->name[i]);
+        update->value[i] = mr_str_from(tenants->value[i]);
+        update->n_fields++;
+    }
+    pthread_mutex_unlock(&metrics->lock);
+}

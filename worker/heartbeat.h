@@ -18,4 +18,13 @@ struct mr_heartbeat {
 /* Appends the fields to update, which keeps views of beat. */
 void mr_heartbeat_add(struct mr_heartbeat *beat, struct mr_metrics *metrics, struct mr_state_update *update);
 
+/* `mr:tenants:<id>`: the tenants that the worker serves, the busiest first; field: name, value: tenant_view.h. */
+enum { MR_HEARTBEAT_TENANTS_MAX = 16 };
+struct mr_heartbeat_tenants {
+    char name[MR_HEARTBEAT_TENANTS_MAX][MR_TENANT_BYTES_MAX + 1], value[MR_HEARTBEAT_TENANTS_MAX][MR_TENANT_VIEW_TEXT_BYTES];
+};
+
+/* Sets the fields of update, which keeps views of tenants. */
+void mr_heartbeat_tenants(struct mr_heartbeat_tenants *tenants, struct mr_metrics *metrics, struct mr_state_update *update);
+
 #endif

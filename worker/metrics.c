@@ -69,6 +69,14 @@ void mr_metrics_owner(struct mr_metrics *m, const struct mr_owner_stats *stats)
     pthread_mutex_unlock(&m->lock);
 }
 
+void mr_metrics_tenants(struct mr_metrics *m, const struct mr_tenant_view *views, int32_t n)
+{
+    pthread_mutex_lock(&m->lock);
+    m->n_views = n < MR_METRICS_TENANTS_MAX ? n : MR_METRICS_TENANTS_MAX;
+    memcpy(m->view, views, (size_t)m->n_views * sizeof *views);
+    pthread_mutex_unlock(&m->lock);
+}
+
 void mr_metrics_trouble(struct mr_metrics *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -156,10 +164,48 @@ static void render_engine(const struct mr_metrics *m, struct mr_buf *out)
     one(out, "kv_blocks_used", "gauge", "KV blocks in use.", e->sched.blocks_used);
     one(out, "kv_blocks", "gauge", "KV blocks in all.", e->sched.blocks_total);
     one(out, "preemptions_total", "counter", "Sequences that gave up their KV for others.", (double)e->sched.preemptions);
+    one(out, "relegations_total", "counter", "Jobs put behind the others because they could not be on time.", (double)e->sched.relegations);
+    one(out, "step_predicted_seconds", "gauge", "What the cost model said of the last step.", (double)e->last_predicted_ns / 1e9);
+    one(out, "step_budget_seconds", "gauge", "What the last step might take. 0: as long as it likes.",
+        e->sched.last_budget_ns > 3600 * MR_NS_PER_S ? 0 : (double)e->sched.last_budget_ns / 1e9);
     head(out, "engine_jobs", "gauge", "Jobs in the engine.");
     for (int t = 0; t < MR_TIER_COUNT; t++)
         mr_buf_addf(out, "millrace_engine_jobs{tier=\"%s\",state=\"waiting\"} %d\nmillrace_engine_jobs{tier=\"%s\",state=\"resident\"} %d\n",
                     mr_tier_name((enum mr_tier)t), e->sched.waiting[t], mr_tier_name((enum mr_tier)t), e->sched.resident[t]);
+}
+
+/* One family of figures, a line a tenant. */
+static void tenants(const struct mr_metrics *m, struct mr_buf *out, const char *name, const char *type, const char *help,
+                    double (*value)(const struct mr_tenant_view *view))
+{
+    head(out, name, type, help);
+    for (int32_t i = 0; i < m->n_views; i++)
+        mr_buf_addf(out, "millrace_%s{tenant=\"%s\"} %.15g\n", name, m->view[i].name, value(&m->view[i]));
+}
+
+static double view_service(const struct mr_tenant_view *v) { return (double)v->service; }
+static double view_counter(const struct mr_tenant_view *v) { return (double)v->counter; }
+static double view_drift(const struct mr_tenant_view *v) { return (double)v->drift_permille / 1000; }
+static double view_waiting(const struct mr_tenant_view *v) { return v->waiting; }
+static double view_running(const struct mr_tenant_view *v) { return v->running; }
+static double view_finished(const struct mr_tenant_view *v) { return (double)v->finished; }
+static double view_on_time(const struct mr_tenant_view *v) { return (double)v->on_time; }
+static double view_preemptions(const struct mr_tenant_view *v) { return (double)v->preemptions; }
+static double view_relegations(const struct mr_tenant_view *v) { return (double)v->relegations; }
+static double view_limited(const struct mr_tenant_view *v) { return v->limited; }
+
+static void render_tenants(const struct mr_metrics *m, struct mr_buf *out)
+{
+    tenants(m, out, "tenant_service_total", "counter", "Service in tokens: prompt, cached and output ones by their weights.", view_service);
+    tenants(m, out, "tenant_counter", "gauge", "Weighted service that fairness compares, of all workers.", view_counter);
+    tenants(m, out, "tenant_drift", "gauge", "Lead over the tenant served least, as a part of what the bound allows.", view_drift);
+    tenants(m, out, "tenant_waiting", "gauge", "Jobs in the engine that wait.", view_waiting);
+    tenants(m, out, "tenant_running", "gauge", "Jobs in the engine that run.", view_running);
+    tenants(m, out, "tenant_finished_total", "counter", "Jobs that the engine finished.", view_finished);
+    tenants(m, out, "tenant_on_time_total", "counter", "Of them within their service levels or deadline.", view_on_time);
+    tenants(m, out, "tenant_preemptions_total", "counter", "Times that a job gave up its KV.", view_preemptions);
+    tenants(m, out, "tenant_relegations_total", "counter", "Jobs put behind the others because they could not be on time.", view_relegations);
+    tenants(m, out, "tenant_limited", "gauge", "1: its contract holds it back.", view_limited);
 }
 
 static void render_owner(const struct mr_metrics *m, struct mr_buf *out)
@@ -200,6 +246,7 @@ void mr_metrics_render(struct mr_metrics *m, struct mr_buf *out)
     tier_histogram(out, "ttft_seconds", "From a job's arrival to its first token.", m->ttft);
     tier_histogram(out, "tpot_seconds", "Between a job's tokens, on average over the job.", m->tpot);
     render_engine(m, out);
+    render_tenants(m, out);
     render_owner(m, out);
     pthread_mutex_unlock(&m->lock);
 }

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "worker/owner.h"
+#include "worker/tenant_view.h"
 
 #include <pthread.h>
 
@@ -33,6 +34,8 @@ struct mr_metrics {
     int64_t failures[MR_REASON_COUNT];
     struct mr_histogram queue[MR_TIER_COUNT], ttft[MR_TIER_COUNT], tpot[MR_TIER_COUNT], step;
     struct mr_metrics_gauges gauges;
+    struct mr_tenant_view view[MR_METRICS_TENANTS_MAX]; /* [n_views] as the scheduler has them, the busiest first */
+    int32_t n_views;
 };
 
 void mr_metrics_init(struct mr_metrics *metrics);
@@ -40,6 +43,7 @@ void mr_metrics_fini(struct mr_metrics *metrics);
 void mr_metrics_count(struct mr_metrics *metrics, const struct mr_owner_outcome *outcome);
 void mr_metrics_step(struct mr_metrics *metrics, const struct mr_engine_stats *stats); /* after an engine step */
 void mr_metrics_owner(struct mr_metrics *metrics, const struct mr_owner_stats *stats);
+void mr_metrics_tenants(struct mr_metrics *metrics, const struct mr_tenant_view *views, int32_t n); /* past the maximum: left out */
 void mr_metrics_trouble(struct mr_metrics *metrics);
 void mr_metrics_state_store(struct mr_metrics *metrics, bool up, bool dropped); /* dropped: one update was not taken */
 void mr_metrics_render(struct mr_metrics *metrics, struct mr_buf *out);

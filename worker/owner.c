@@ -109,7 +109,7 @@ static bool admits(const struct mr_owner *owner, const struct mr_partition *part
 static bool admit_one(struct mr_owner *owner, struct mr_partition *partition)
 {
     struct mr_run *run = partition->wait_first;
-    if (!run || !admits(owner, partition) || partition->n_live >= owner->config.max_jobs_per_partition
+    if (!run || !admits(owner, partition) || owner->pressed[partition->route->tier] || partition->n_live >= owner->config.max_jobs_per_partition
         || owner->live >= tier_share(owner, partition->route->tier) || owner->free_slot < 0)
         return false;
     if (run->unseen) {
@@ -393,6 +393,10 @@ void mr_owner_step(struct mr_owner *owner, const struct mr_owner_event *event, i
     case MR_OWNER_DROPPED:
     case MR_OWNER_UNTAKEN: engine_event(owner, event); break;
     case MR_OWNER_HELD: held(owner, event); break;
+    case MR_OWNER_PRESSURE:
+        owner->pressed[event->tier] = event->on;
+        owner_pump(owner);
+        break;
     case MR_OWNER_STORE: owner->store_up = event->on; break;
     case MR_OWNER_ANSWER: answered(owner, event->answer); break;
     case MR_OWNER_TICK: tick(owner); break;

@@ -78,6 +78,7 @@ enum mr_owner_event_kind {
     MR_OWNER_HELD,      /* handle, on: the engine will not run it for now (quota, parked tenant), or will again */
     MR_OWNER_STORE,     /* on: the store answers, or does not; until the first it does not */
     MR_OWNER_ANSWER,    /* answer, to an ASK; its text stays the caller's */
+    MR_OWNER_PRESSURE,  /* tier, on: the engine has more of the tier waiting than it can soon serve, or no longer */
     MR_OWNER_TICK,
     MR_OWNER_DRAIN,     /* SIGTERM */
     MR_OWNER_LEAVE,     /* the second: at once */
@@ -101,6 +102,7 @@ struct mr_owner_event {
     int32_t n_cached;
     struct mr_engine_timing timing;
     enum mr_status status;
+    enum mr_tier tier;
     bool on;
     const struct mr_state_answer *answer;
 };

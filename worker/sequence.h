@@ -17,6 +17,7 @@ struct mr_history {
 
 struct mr_sequence {
     uint64_t run;
+    uint32_t tenant;
     const struct mr_job *job;         /* borrowed */
     int32_t n_prompt, n_tokens;       /* known: prompt, then output (accepted ones first) */
     int32_t max_tokens;               /* prompt + the longest output */

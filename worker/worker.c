@@ -232,6 +232,11 @@ static void heartbeat(struct mr_worker *worker, int64_t now_ns, const struct mr_
     struct mr_heartbeat beat;
     mr_heartbeat_add(&beat, &worker->metrics, &update);
     put_state(worker, &update);
+    struct mr_heartbeat_tenants tenants;
+    snprintf(key, sizeof key, "tenants:%s", worker->id);
+    mr_heartbeat_tenants(&tenants, &worker->metrics, &update);
+    if (update.n_fields > 0)
+        put_state(worker, &update);
 }
 
 static void report(struct mr_worker *worker, int64_t now_ns)
@@ -427,6 +432,10 @@ static enum mr_status open_outside(struct mr_worker *worker, struct mr_err *err)
 
 static enum mr_status start_threads(struct mr_worker *worker, struct mr_err *err)
 {
+    worker->views = calloc((size_t)worker->options->limits.tenants, sizeof *worker->views);
+    if (!worker->views)
+        return mr_err_set(err, MR_ERR_NOMEM, "no memory for %lld tenants", (long long)worker->options->limits.tenants);
+    mr_engine_tell_waits(worker->serving.engine);
     worker->admit_runs = pthread_create(&worker->admit_thread, NULL, worker_admit_main, worker) == 0;
     worker->engine_runs = pthread_create(&worker->engine_thread, NULL, worker_engine_main, worker) == 0;
     if (!worker->admit_runs || !worker->engine_runs)
@@ -520,5 +529,6 @@ void mr_worker_close(struct mr_worker *worker)
     for (int i = 0; i < 3; i++)
         mr_wake_close(wakes[i]);
     mr_metrics_fini(&worker->metrics);
+    free(worker->views);
     free(worker);
 }

@@ -5,6 +5,7 @@
 #include "worker/metrics.h"
 #include "worker/planted.h"
 #include "worker/serving.h"
+#include "worker/tenant_view.h"
 #include "worker/watchdog.h"
 #include "worker/worker.h"
 
@@ -68,6 +69,11 @@ struct mr_worker {
     struct mr_planted planted; /* tests only */
     struct mr_metrics metrics;
 
+    /* engine thread only */
+    struct mr_tenant_view *views; /* [limits.tenants] */
+    bool pressed[MR_TIER_COUNT];  /* as the owner was told */
+    int64_t view_ns;
+
     /* log thread only */
     struct outbox_item *outbox, **outbox_end;
     int32_t n_outbox;
@@ -78,5 +84,13 @@ struct mr_worker {
 
 void *worker_admit_main(void *worker);
 void *worker_engine_main(void *worker);
+
+/* worker_threads.c: messages to the log thread. */
+struct note *worker_note_new(enum mr_owner_event_kind kind, uint64_t handle);
+void worker_note_push(struct mr_worker *worker, struct note *note, enum mr_watched watched);
+
+/* worker_sched.c: after every step, and at every WAIT event. */
+void worker_sched_round(struct mr_worker *worker, int64_t now_ns);
+void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event *event);
 
 #endif

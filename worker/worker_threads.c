@@ -17,7 +17,7 @@
 
 #define IDLE_NS (100 * MR_NS_PER_MS)
 
-static struct note *note_new(enum mr_owner_event_kind kind, uint64_t handle)
+struct note *worker_note_new(enum mr_owner_event_kind kind, uint64_t handle)
 {
     struct note *note = calloc(1, sizeof *note);
     CHECK(note); /* without memory for a message no promise can be kept: the process ends, its jobs go on elsewhere */
@@ -27,7 +27,7 @@ static struct note *note_new(enum mr_owner_event_kind kind, uint64_t handle)
 }
 
 /* Waits for room: whoever makes tokens faster than the log thread takes them slows down. Waiting is not hanging. */
-static void note_push(struct mr_worker *worker, struct note *note, enum mr_watched who)
+void worker_note_push(struct mr_worker *worker, struct note *note, enum mr_watched who)
 {
     const struct timespec pause = {.tv_nsec = 200000};
     while (!mr_ring_push(&worker->notes, &note)) {
@@ -46,7 +46,7 @@ static void note_push(struct mr_worker *worker, struct note *note, enum mr_watch
 
 static void admit(struct mr_worker *worker, const struct admit_request *request)
 {
-    struct note *note = note_new(MR_OWNER_ADMITTED, request->handle);
+    struct note *note = worker_note_new(MR_OWNER_ADMITTED, request->handle);
     struct mr_job_source source = {.record = &request->record, .route = request->route, .lenient = worker->options->worker.lenient,
                                    .max_record_bytes = (size_t)worker->options->limits.record_bytes,
                                        .max_deadline_ms = worker->options->limits.deadline_ms};
@@ -59,7 +59,7 @@ static void admit(struct mr_worker *worker, const struct admit_request *request)
         note->refusal.reason = MR_REASON_NONE;
     note->event.job = job;
     note->event.refusal = &note->refusal;
-    note_push(worker, note, MR_WATCHED_ADMISSION);
+    worker_note_push(worker, note, MR_WATCHED_ADMISSION);
 }
 
 void *worker_admit_main(void *self)
@@ -94,25 +94,30 @@ static void obey(struct mr_worker *worker, struct command *command)
         if (status != MR_OK) {
             char text[MR_ERR_TEXT_BYTES];
             mr_log(MR_LOG_WARN, "engine.untaken", "reason=%s", mr_log_quote(err.text, text, sizeof text));
-            note = note_new(MR_OWNER_UNTAKEN, command->handle);
+            note = worker_note_new(MR_OWNER_UNTAKEN, command->handle);
             note->event.status = status;
         }
     } else if (command->kind == COMMAND_CANCEL) {
         mr_engine_cancel(worker->serving.engine, command->handle);
     } else {
         mr_engine_drop(worker->serving.engine, command->handle);
-        note = note_new(MR_OWNER_DROPPED, command->handle);
+        note = worker_note_new(MR_OWNER_DROPPED, command->handle);
     }
     if (note)
-        note_push(worker, note, MR_WATCHED_ENGINE);
+        worker_note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
 static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
 {
     static const enum mr_owner_event_kind kinds[] = {[MR_ENGINE_TOKENS] = MR_OWNER_TOKENS, [MR_ENGINE_PROMPT] = MR_OWNER_PROMPT,
-                                                     [MR_ENGINE_END] = MR_OWNER_ENDED};
-    struct note *note = note_new(kinds[event->kind], event->run);
+                                                     [MR_ENGINE_END] = MR_OWNER_ENDED, [MR_ENGINE_HELD] = MR_OWNER_HELD};
+    if (event->kind == MR_ENGINE_WAIT) {
+        worker_sched_waited(worker, event);
+        return;
+    }
+    struct note *note = worker_note_new(kinds[event->kind], event->run);
     struct mr_owner_event *out = &note->event;
+    out->on = event->on;
     out->seq = event->seq;
     out->n_tokens = event->n_tokens;
     if (event->text.n)
@@ -133,7 +138,7 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
     out->reason = event->reason;
     out->n_cached = event->n_cached;
     out->timing = event->timing;
-    note_push(worker, note, MR_WATCHED_ENGINE);
+    worker_note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
 void *worker_engine_main(void *self)
@@ -158,6 +163,7 @@ void *worker_engine_main(void *self)
             mr_metrics_step(&worker->metrics, &stats);
             mr_planted_step(&worker->planted);
         }
+        worker_sched_round(worker, mr_clock_ns(&worker->clock));
         if (!busy && !n_events)
             mr_wake_wait(&worker->engine_wake, IDLE_NS);
     }
