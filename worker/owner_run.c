@@ -3,10 +3,11 @@
  * Invariants:
  * 1. No token and no terminal is appended before the tail has shown that this owner's START is the one in force (the barrier).
  * 2. Chunks that leave continue the accepted tokens exactly: after every barrier they are aligned with the fold, or made again.
- * 3. A decision (refused, cancelled, expired, duplicate, poison, ...) ends the run through the same START, barrier and terminal.
- * 4. duplicate and id_conflict are given only to a run without an accepted START, and then before any other verdict: a second
+ * 3. The engine gets a run only when its START is acknowledged: whoever dies of it has left a trace, or poison would never be told.
+ * 4. A decision (refused, cancelled, expired, duplicate, poison, ...) ends the run through the same START, barrier and terminal.
+ * 5. duplicate and id_conflict are given only to a run without an accepted START, and then before any other verdict: a second
  *    record of a name never writes a result over the first one's.
- * 5. owner_run_finish() is the only place that marks an offset: fold closed, outcomes acknowledged.
+ * 6. owner_run_finish() is the only place that marks an offset: fold closed, outcomes acknowledged.
  *
  * Rejected: ending a run from the delivery report of its terminal (the fold may have ignored it). */
 #include "worker/owner_state.h"
@@ -103,6 +104,8 @@ static void engine_sync(struct mr_owner *owner, struct mr_run *run)
     if (decided(run) || run->engine == MR_RUN_ENGINE_DROPPING)
         return;
     if (run != owner->alone && (owner->alone || owner->alone_wanted))
+        return;
+    if (run->state == MR_RUN_STARTING && run->unacked)
         return;
     if (run->state == MR_RUN_RUNNING && run->engine == MR_RUN_ENGINE_NONE && !run->ended && run->sent_seq != run->fold.seq)
         return;
@@ -278,7 +281,6 @@ void owner_run_begin(struct mr_owner *owner, struct mr_run *run)
         owner_audit_run(owner, run, "model", "restarted", (struct mr_str){0});
     owner_publish_start(owner, run);
     run->state = MR_RUN_STARTING;
-    engine_sync(owner, run); /* it may begin before the barrier; nothing leaves */
 }
 
 void owner_run_restart(struct mr_owner *owner, struct mr_run *run, enum mr_stream_cause cause, int64_t not_before_ns)
@@ -432,6 +434,8 @@ void owner_run_delivered(struct mr_owner *owner, struct mr_run *run, int tag_kin
 {
     if (tag_kind == TAG_STREAM) {
         run->unacked -= run->unacked > 0;
+        if (run->state == MR_RUN_STARTING && !run->unacked)
+            engine_sync(owner, run); /* it may begin before the barrier; nothing leaves */
         owner_journal_write(owner, run);
     } else if (tag_kind == TAG_RESULT && run->closing > 0) {
         run->closing--;

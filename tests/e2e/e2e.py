@@ -36,13 +36,13 @@ def free_port():
 class Worker:
     count = 0
 
-    def __init__(self, test):
+    def __init__(self, test, environment=None):
         Worker.count += 1
         self.name, self.port = "w%d" % Worker.count, free_port()
         self.log = open("%s/%s.log" % (test.work, self.name), "w")
         self.process = subprocess.Popen(
             [test.bin, "worker", "-c", test.config, "--set", "worker.id=" + self.name, "--set", "http.listen=127.0.0.1:%d" % self.port],
-            stdout=self.log, stderr=self.log)
+            stdout=self.log, stderr=self.log, env=dict(os.environ, **(environment or {})))
 
     def get(self, path):
         try:
@@ -81,7 +81,7 @@ class Test:
         self.settings, self.dev_broker = settings, arguments.dev_broker
         self.jobs = []        # (route, id, body) of greedy jobs whose text is compared
         self.expected = {}    # tenant/id -> allowed terminal kinds
-        self.bad = []         # (route, bytes, reason)
+        self.bad = []         # Bad
         self.sent = 0
         with open(self.config, "w") as file:
             file.write('model = "%s";\nmodel_name = "m";\nkafka = { brokers = "%s"; prefix = "%s"; group = "%s"; partitions = 4; };\n'
@@ -193,12 +193,29 @@ class Verdict:
         check(not wrong, "every result is there and says what its stream says (not: %s)" % wrong[:3])
 
     def judge_bad(self):
-        letters = collections.Counter((r.value, r.headers.get("mr-dead-reason")) for r in self.dead)
-        reasons = collections.Counter(run[3]["reason"] for run in self.runs.values() if run[0].closed == "failed")
-        wanted = collections.Counter(reason for _, _, reason in self.test.bad)
-        check(reasons == wanted, "bad jobs failed for their own reasons %s%s" % (dict(wanted), "" if reasons == wanted else ", not " + str(dict(reasons))))
-        missing = [(v[:40], reason) for _, v, reason in self.test.bad if letters[(v, reason)] < 1]
-        check(not missing, "each lies in the dead topic as it came, with its reason (not: %s)" % missing[:3])
+        """Each bad job: terminal, result and dead letter under one reason, with a sentence that names the field."""
+        runs = {self.inputs[key].value: key for key in self.runs if key in self.inputs}
+        letters = collections.defaultdict(list)
+        for r in self.dead:
+            letters[r.value].append(r.headers)
+        for bad in self.test.bad:
+            key = runs.get(bad.value)
+            end = self.runs[key][3] if key else {}
+            faults = []
+            if end.get("kind") != "failed" or end.get("reason") != bad.reason or (end.get("field") or "") != bad.field:
+                faults.append("terminal %s %s %s" % (end.get("kind"), end.get("reason"), end.get("field")))
+            if len(end.get("message") or "") < 10 or bad.field not in end["message"]:
+                faults.append("message %s" % end.get("message"))
+            found = letters[bad.value]
+            if len(found) != 1 or found[0].get("mr-dead-reason") != bad.reason or found[0].get("mr-dead-field", "") != bad.field:
+                faults.append("dead letters %s" % found)
+            result = self.result_of(key) if key else None
+            if bad.reason != "id_conflict" and (not result or result["error"]["code"] != bad.reason or (result["error"]["param"] or "") != bad.field):
+                faults.append("result %s" % result)
+            check(not faults, "bad: %s: %s%s" % (bad.what, bad.reason, ", not: %s" % faults if faults else ""))
+        failed = collections.Counter(run[3]["reason"] for run in self.runs.values() if run[0].closed == "failed")
+        wanted = collections.Counter(bad.reason for bad in self.test.bad)
+        check(failed == wanted and len(self.dead) == len(self.test.bad), "nothing else failed, and no other letter is dead (%d)" % len(self.dead))
 
     def judge_alone(self):
         """Every greedy text against the one that the job gets alone."""
@@ -225,35 +242,51 @@ def body_of(rng, tokens):
     return {"model": "m", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
 
 
+Bad = collections.namedtuple("Bad", "what value reason field headers", defaults=[()])
+MSGPACK = ("content-type=application/msgpack",)
+
+# Every kind of bad input, by name; the limits are e2e's own (records of 64 KiB, a context of 4,096).
 BAD = [
-    (b"{not json", "invalid_encoding"),
-    (b'{"id":"bad-1","prompt":"a","no_such_field":1}', "unknown_field"),
-    (b'{"id":"bad-2","prompt":""}', "empty_prompt"),
-    (b'{"id":"bad-3","prompt":"a","model":"other"}', "unknown_model"),
-    (b'{"id":"bad-4","prompt":"a","temperature":99}', "out_of_range"),
-    (b'{"id":"bad-5","prompt":"a","max_tokens":"many"}', "wrong_type"),
-    (b'{"id":"bad 6","prompt":"a"}', "invalid_id"),
-    (b'{"id":"bad-7","prompt":"\xff\xfe"}', "invalid_utf8"),
-    (b'{"id":"bad-8"}', "missing_field"),
-    (b'{"id":"bad-9","prompt":"' + b"x" * 5000 + b'"}', "prompt_too_long"),
-    (b'{"id":"bad-10","prompt":"a","metadata":' + b'{"a":' * 40 + b"1" + b"}" * 41, "too_deep"),
-    (b'{"id":"bad-11","prompt":"' + b"y" * 70000 + b'"}', "too_large"),
-    (b"\xc1\xff\xff", "invalid_encoding"),
-    (b"\xdd\xff\xff\xff\xff", "invalid_encoding"),
+    Bad("malformed JSON", b"{not json", "invalid_encoding", ""),
+    Bad("JSON that goes on after its value", b'{"id":"bad-more","prompt":"a"} {}', "invalid_encoding", ""),
+    Bad("a key twice", b'{"id":"bad-twice","prompt":"a","prompt":"b"}', "invalid_encoding", ""),
+    Bad("malformed msgpack", b"\xc1\xff\xff", "invalid_encoding", ""),
+    Bad("msgpack that ends too early", pack({"id": "bad-short", "prompt": "abc"})[:-2], "invalid_encoding", "", MSGPACK),
+    Bad("no object", b"[1,2,3]", "invalid_encoding", "", ("content-type=application/json",)),
+    Bad("no value", None, "invalid_encoding", ""),
+    Bad("deep nesting, JSON", b'{"id":"bad-deep","prompt":"a","metadata":' + b'{"a":' * 40 + b"1" + b"}" * 41, "too_deep", ""),
+    Bad("deep nesting, msgpack", b"\x81\xa8metadata" + b"\x91" * 40 + b"\xc0", "too_deep", ""),
+    Bad("an array of 4 billion elements", b"\xdd\xff\xff\xff\xff", "invalid_encoding", ""),
+    Bad("a map of 4 billion pairs", b"\xdf\xff\xff\xff\xff\xa1a", "invalid_encoding", ""),
+    Bad("a string of 4 billion bytes", b"\x81\xa6prompt\xdb\xff\xff\xff\xffab", "invalid_encoding", ""),
+    Bad("unknown field", b'{"id":"bad-field","prompt":"a","no_such_field":1}', "unknown_field", "no_such_field"),
+    Bad("a field that is not implemented", b'{"id":"bad-n","prompt":"a","n":2}', "unsupported_field", "n"),
+    Bad("wrong type", b'{"id":"bad-type","prompt":"a","max_tokens":"many"}', "wrong_type", "max_tokens"),
+    Bad("number out of range", b'{"id":"bad-range","prompt":"a","temperature":99}', "out_of_range", "temperature"),
+    Bad("no prompt", b'{"id":"bad-none"}', "missing_field", "prompt"),
+    Bad("empty prompt", b'{"id":"bad-empty","prompt":""}', "empty_prompt", "prompt"),
+    Bad("no messages", b'{"id":"bad-messages","messages":[]}', "empty_prompt", "messages"),
+    Bad("prompt longer than the context", b'{"id":"bad-long","prompt":"' + b"x" * 5000 + b'"}', "prompt_too_long", "prompt"),
+    Bad("a token that is not in the vocabulary", b'{"id":"bad-token","prompt":[1,99999999]}', "invalid_token", "prompt"),
+    Bad("unknown model", b'{"id":"bad-model","prompt":"a","model":"other"}', "unknown_model", "model"),
+    Bad("invalid UTF-8, JSON", b'{"id":"bad-utf8","prompt":"\xff\xfe"}', "invalid_utf8", ""),
+    Bad("invalid UTF-8, msgpack", b"\x82\xa2id\xa5bad-u\xa6prompt\xa2\xff\xfe", "invalid_utf8", "", MSGPACK),
+    Bad("an id with a blank", b'{"id":"bad 6","prompt":"a"}', "invalid_id", "id"),
+    Bad("record too large", b'{"id":"bad-large","prompt":"' + b"y" * 70000 + b'"}', "too_large", ""),
+    Bad("unknown content type", b'{"id":"bad-content","prompt":"a"}', "invalid_encoding", "content-type", ("content-type=text/html",)),
 ]
 
 
 def send_odd(test, rng):
     """Bad jobs, a duplicate, a conflict, and jobs that are cancelled."""
-    for i, (value, reason) in enumerate(BAD):
-        route = ROUTES[i % 3]
-        test.kafka.send_bytes(test.topic("jobs." + route), [value])
-        test.bad.append((route, value, reason))
+    for i, bad in enumerate(BAD):
+        test.kafka.send_bytes(test.topic("jobs." + ROUTES[i % 3]), [bad.value], headers=bad.headers)
+    test.bad += BAD
     test.sent += len(BAD)
     first = dict(body_of(rng, 8), id="twin", tenant="acme")
     other = dict(first, prompt="something else")
     test.kafka.send_bytes(test.topic("jobs.standard"), [json.dumps(j).encode() for j in (first, first, other)], partition=1, key="acme/twin")
-    test.bad.append(("standard", json.dumps(other).encode(), "id_conflict"))
+    test.bad.append(Bad("a used id with another body", json.dumps(other).encode(), "id_conflict", "id"))
     test.sent += 3
     cancelled = [("acme", "cancel-%d" % i, dict(body_of(rng, 3500))) for i in range(12)]
     test.send("bulk", cancelled)

@@ -27,7 +27,13 @@ static void read_comes(int64_t offset, int64_t timestamp_ms)
         .value = MR_STR("{\"x\":1}")}});
 }
 
-static bool runs(void) { return t.n_log == 1 && t.kinds[0] == MR_FOLD_START && t.submit != 0; }
+/* It has begun, and the engine has it as soon as its START is acknowledged. */
+static bool runs(void)
+{
+    bool begun = t.n_log == 1 && t.kinds[0] == MR_FOLD_START && t.submit == 0;
+    acks(MR_OK);
+    return begun && t.submit != 0;
+}
 
 TEST(nobody_was_first)
 {
@@ -128,7 +134,7 @@ TEST(silence_ends)
     EXPECT(runs());
     verdict("acme/a", "h", NULL);
     flow();
-    EXPECT(runs());
+    EXPECT(t.n_log == 1 && t.submit != 0);
     close_owner();
 }
 

@@ -9,7 +9,9 @@ TEST(nothing_leaves_before_the_barrier)
     verdict("acme/a", "h", NULL);
     EXPECT_EQ(t.n_log, 1);
     EXPECT_EQ(t.starts[0].epoch, 3 << 20);
-    EXPECT(t.submit != 0); /* the engine may begin */
+    EXPECT(t.submit == 0); /* whoever may die of it must leave a trace first */
+    acks(MR_OK);
+    EXPECT(t.submit != 0); /* the engine may begin: its START is acknowledged */
     tokens(0, 5);
     tokens(1, 6);
     EXPECT_EQ(t.n_log, 1); /* but its tokens wait */

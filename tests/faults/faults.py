@@ -1,0 +1,362 @@
+"""The fault test: jobs, faults from a seed, and the verdict from the topics. Started by tests/faults/run."""
+import argparse
+import collections
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(here, "..", "e2e"))
+import e2e  # noqa: E402
+from e2e import ROUTES, TERMINALS, Test, Verdict, Worker, check  # noqa: E402
+from surroundings import GROUP, SIDE, Page, Surroundings, peak_mib  # noqa: E402
+from wire import decode  # noqa: E402
+
+WORKERS = 3
+BATCH = {"realtime": 1, "standard": 8, "bulk": 64}      # tokens of a record, the tiers' defaults
+SETTINGS = """engine = { threads = 1; max_seqs = 16; };
+kv = { memory = "64MiB"; };
+limits = { record = "64KiB"; };
+worker = { grace = "3s"; };
+log = { level = "debug"; };"""
+PLANTED = "step:%d,abort:acme/poison-"                    # a larger model's steps; and jobs that nobody survives
+
+
+class Keeper:
+    """Keeps three workers alive: one that has ended is noted and replaced."""
+
+    def __init__(self, test, step_ms):
+        self.test, self.step_ms, self.lock = test, step_ms, threading.Lock()
+        self.workers, self.deaths, self.codes, self.expected = [], [], [], {}
+        self.peak, self.looked, self.open = 0, time.time(), True
+        self.ports = [int(b.rsplit(":", 1)[1]) for b in test.kafka.bootstrap.split(",")]
+        self.workers = [self.start() for _ in range(WORKERS)]
+        self.thread = threading.Thread(target=self.keep, daemon=True)
+        self.thread.start()
+
+    def start(self):
+        page = Page("%s/page-%d" % (self.test.work, Worker.count + 1), self.ports)
+        worker = Worker(self.test, {"LD_PRELOAD": self.test.work + "/shim.so", "FAULTS_PAGE": page.path,
+                                    "MILLRACE_PLANTED": PLANTED % self.step_ms})
+        worker.page, worker.began = page, time.time()
+        return worker
+
+    def keep(self):
+        while self.open:
+            now = time.time()
+            for i, worker in enumerate(self.workers):
+                code = worker.process.poll()
+                if code is None:
+                    self.peak = max(self.peak, peak_mib(worker.process.pid))
+                    continue
+                kind, at = self.expected.get(worker.name, ("abort", self.looked))
+                with self.lock:
+                    self.deaths.append((worker.name, kind, at))
+                    self.codes.append((worker.name, kind, code))
+                    self.workers[i] = self.start()
+            self.looked = now
+            time.sleep(0.1)
+
+    def dies(self, worker, kind):
+        self.expected[worker.name] = (kind, time.time())
+
+    def pick(self, rng):
+        """One that has been ready; so the same seed picks the same places in the list."""
+        i = rng.randrange(WORKERS)
+        return self.workers[i]
+
+    def settle(self, seconds=40):
+        """Waits until every worker is ready."""
+        end = time.time() + seconds
+        while time.time() < end:
+            with self.lock:
+                workers = list(self.workers)
+            if all(w.process.poll() is None and w.get("/readyz")[0] == 200 for w in workers):
+                return True
+            time.sleep(0.25)
+        return False
+
+    def stop(self):
+        self.open = False
+        self.thread.join()
+        for worker in self.workers:
+            worker.process.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            try:
+                self.codes.append((worker.name, "drain", worker.process.wait(60)))
+            except subprocess.TimeoutExpired:
+                self.codes.append((worker.name, "drain", None))
+        self.end()
+
+    def end(self):
+        self.open = False
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def body_of(rng, i):
+    """Greedy or seeded, short or long: (route, name, body, allowed outcomes)."""
+    body = e2e.body_of(rng, rng.randrange(2, 40))
+    route = ROUTES[i % 3]
+    if i % 4 == 0:
+        body["max_tokens"] = rng.randrange(600, 2000)
+    if i % 5 < 2:
+        body.update(temperature=0.9, seed=i, top_p=0.95)
+    if i % 7 == 0:
+        body.update(frequency_penalty=0.3, repetition_penalty=1.05)
+    if i % 40 == 11:
+        return route, "cancel-%d" % i, dict(body, max_tokens=2500), {"cancelled", "done"}
+    if i % 40 == 31:
+        return route, "late-%d" % i, dict(body, max_tokens=2500, deadline_ms=rng.choice([1, 1500])), {"expired", "done"}
+    return route, "job-%d" % i, body, {"done"}
+
+
+class Load(threading.Thread):
+    """Sends the jobs in handfuls over the time of the faults."""
+
+    def __init__(self, test, rng, jobs, poisons, rest):
+        super().__init__(daemon=True)
+        self.test, self.rng, self.jobs, self.poisons, self.rest = test, rng, jobs, poisons, rest
+        self.stopped = False
+
+    def handful(self, first, n):
+        by_route, cancels = collections.defaultdict(list), []
+        for i in range(first, first + n):
+            route, name, body, allowed = body_of(self.rng, i)
+            tenant = self.rng.choice(["acme", "globex"])
+            by_route[route].append((tenant, name, body))
+            cancels += [tenant + "/" + name] if name.startswith("cancel") else []
+            self.test.expected["%s/%s" % (tenant, name)] = allowed
+        for route, jobs in by_route.items():
+            allowed = {"%s/%s" % (t, n): self.test.expected["%s/%s" % (t, n)] for t, n, _ in jobs}
+            self.test.send(route, jobs)
+            self.test.expected.update(allowed)
+        return cancels
+
+    def poison(self, i):
+        body = {"id": "poison-%d" % i, "tenant": "acme", "model": "m", "prompt": "never again", "max_tokens": 4}
+        value, route = json.dumps(body).encode(), ROUTES[i % 3]
+        self.test.kafka.send_lines(self.test.topic("jobs." + route), [("acme/" + body["id"], value.decode())])
+        self.test.bad.append((route, value, "poison"))
+        self.test.sent += 1
+
+    def run(self):
+        n, cancels, sent_poisons = 6, [], 0
+        for first in range(0, self.jobs, n):
+            if self.stopped:
+                return
+            if sent_poisons < self.poisons and first >= self.jobs * (sent_poisons + 0.5) / (self.poisons + 1):
+                self.poison(sent_poisons)
+                sent_poisons += 1
+            for name in cancels:    # of the handful before: they run by now
+                self.test.kafka.send_lines(self.test.topic("control"), [(name, json.dumps({"v": 1, "kind": "cancel", "job": name, "by": "faults"}))])
+            cancels = self.handful(first, min(n, self.jobs - first))
+            time.sleep(self.rest)
+
+
+class Timeline(Verdict):
+    """The folded topics, with the time of every accepted record and whose it was."""
+
+    def __init__(self, test):
+        self.times = collections.defaultdict(list) # run -> [(time ms, kind, worker, tokens accepted, cause)]
+        super().__init__(test)
+
+    def take(self, route, r):
+        record = decode(r.value)
+        key = (route, r.partition, record["src"])
+        before = self.runs[key][0].seq if key in self.runs else 0
+        ignored = sum(self.runs[key][0].ignored.values()) if key in self.runs else 0
+        super().take(route, r)
+        if sum(self.runs[key][0].ignored.values()) == ignored:
+            worker = record["worker"] if record["kind"] == "start" else self.times[key][-1][2]
+            self.times[key].append((r.timestamp, record["kind"], worker, before, record.get("cause")))
+
+    def recoveries(self, deaths, away):
+        """For every death, of each run that was the dead worker's and open: seconds to the next accepted record; broker faults
+        count from the broker's return."""
+        out = []
+        for name, kind, at in deaths:
+            for key, line in self.times.items():
+                until = [e for e in line if e[0] <= at * 1000 or e[2] == name] # what it wrote just before may be stamped just after
+                if not until or until[-1][2] != name or until[-1][1] in TERMINALS or until[-1][1] == "yield":
+                    continue
+                after = line[len(until):]
+                if not after:
+                    continue
+                begin = max([at] + [end for begin, end in away if begin < after[0][0] / 1000 and end > at])
+                out.append((after[0][0] / 1000 - begin, self.runs[key][4], name, kind))
+        return out
+
+    def twice(self):
+        """For every run that another worker went on with: tokens that the one before had made beyond those accepted, by route."""
+        made, out = made_tokens(self.test.work), collections.defaultdict(list)
+        for key, line in self.times.items():
+            for before, now in zip(line, line[1:]):
+                if now[1] == "start" and now[2] != before[2]:
+                    out[key[0]].append(max(0, made.get((before[2], self.runs[key][4]), 0) - now[3]))
+        return out
+
+
+def made_tokens(work):
+    """From the workers' own logs: how far each had come with each job. {(worker, job): tokens}"""
+    made, take, tokens = {}, re.compile(r"event=engine.take run=(\d+) job=(\S+)"), re.compile(r"event=engine.tokens run=(\d+) next=(\d+)")
+    for file in os.listdir(work):
+        if not re.fullmatch(r"w\d+\.log", file):
+            continue
+        jobs = {}
+        with open(os.path.join(work, file), errors="replace") as lines:
+            for line in lines:
+                m = tokens.search(line)
+                if m and m.group(1) in jobs:
+                    key = (file[:-4], jobs[m.group(1)])
+                    made[key] = max(made.get(key, 0), int(m.group(2)))
+                    continue
+                m = take.search(line)
+                if m:
+                    jobs[m.group(1)] = m.group(2)
+    return made
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else -1
+
+
+class Side(threading.Thread):
+    """The side faults, one after the other, beside the group faults."""
+
+    def __init__(self, around, kinds, rest):
+        super().__init__(daemon=True)
+        self.around, self.kinds, self.rest, self.error = around, kinds, rest, None
+
+    def run(self):
+        for kind in self.kinds:
+            try:
+                self.around.run(kind)
+            except Exception as error: # told by the main thread
+                self.error = "%s: %r" % (kind, error)
+                return
+            time.sleep(self.rest)
+
+
+def draw(rng, table, n):
+    """n kinds in random order, each by its weight, every kind at least once where there is room."""
+    names = list(table)
+    rng.shuffle(names)
+    kinds = names[:n] + rng.choices(names, [table[k] for k in names], k=max(0, n - len(names)))
+    rng.shuffle(kinds)
+    return kinds
+
+
+def order(arguments, rng, around):
+    group, side = around.kinds(GROUP), dict(SIDE)
+    if arguments.brokers == 3:
+        group = {"broker_kill": 3, "broker_stop": 2, "kill": 1}
+    if arguments.only:
+        group = {k: n for k, n in group.items() if k in arguments.only}
+        side = {k: n for k, n in side.items() if k in arguments.only}
+    n_group, n_side = (62, 50) if arguments.long else (13, 12) if arguments.brokers == 3 else (8, 9)
+    return draw(rng, group, n_group if group else 0), draw(rng, side, n_side if side else 0)
+
+
+def judge(test, keeper, around):
+    print("       reading the topics back", flush=True)
+    verdict = Timeline(test)
+    verdict.judge()
+    verdict.judge_alone()
+    e2e.check_verb(test)
+    kinds = collections.Counter(kind for kind, _ in around.done)
+    kills = collections.Counter(kind for _, kind, _ in keeper.deaths)
+    recoveries = verdict.recoveries([d for d in keeper.deaths if d[1] == "kill"], around.broker_away)
+    aborted = verdict.recoveries([d for d in keeper.deaths if d[1] == "abort"], around.broker_away)
+    paused = verdict.recoveries([(name, "stop", begin) for name, begin, end in around.pauses if end - begin > 6], around.broker_away)
+    seconds = [r[0] for r in recoveries]
+    twice = verdict.twice()
+    extra = sum(verdict.starts.values()) - len(verdict.runs)
+    print("       faults: %s" % dict(kinds))
+    print("       %d workers killed, %d aborted in a poison job, %d drained; %d pauses; %d jobs, %d stream records, %d extra starts"
+          % (kills["kill"], kills["abort"], kills["drain"], len(around.pauses), len(verdict.inputs), verdict.records, extra))
+    for name, values in (("a kill", seconds), ("a poison's abort", [r[0] for r in aborted]), ("a pause", [r[0] for r in paused])):
+        if values:
+            print("       recovery after %s: %d jobs, %.1f s (median), %.1f s (99 %%), %.1f s (most)"
+                  % (name, len(values), statistics.median(values), percentile(values, 0.99), max(values)))
+    for route in ROUTES:
+        if twice[route]:
+            print("       tokens generated twice, %s: %d interrupted jobs, median %d, most %d"
+                  % (route, len(twice[route]), statistics.median(twice[route]), max(twice[route])))
+    print("       workers' peak memory %d MiB; processor while the broker stands still: %s of a core"
+          % (keeper.peak, ", ".join("%.3f" % s for s in sorted(around.away_cpu)) or "not measured"))
+    if recoveries:
+        check(percentile(seconds, 0.99) <= 10, "99 %% of the killed workers' jobs go on within 10 s (%s)" % (max(recoveries),))
+    for route in ROUTES:
+        if len(twice[route]) >= 5:
+            bound = 3 if route == "realtime" else BATCH[route] / 2 + 3
+            check(statistics.median(twice[route]) <= bound, "tokens generated twice, %s: median at most %d" % (route, bound))
+    wrong = [c for c in keeper.codes if c[1] == "drain" and c[2] != 0]
+    check(not wrong, "every drained worker left with exit code 0 (not: %s)" % wrong)
+    unplanned = [c for c in keeper.codes if c[1] == "abort" and c[2] != -signal.SIGABRT]
+    check(not unplanned, "no worker ended that nobody ended (but: %s)" % unplanned)
+    check(keeper.peak < 512, "no worker grew beyond 512 MiB (%d)" % keeper.peak)
+    if around.away_cpu:
+        check(statistics.median(around.away_cpu) < 0.05, "a worker without its broker rests")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--bin", "--work", "--redis"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--brokers", type=int, default=1)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--disk", action="store_true")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[])
+    arguments = parser.parse_args()
+    arguments.dev_broker = False
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    begin = time.time()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 31)
+    print("faults: seed %d" % seed, flush=True)
+    jobs, poisons = (2100, 4) if arguments.long else (330, 1)
+    test = Test(arguments, "faults", "synthetic:tiny", SETTINGS)
+    keeper = Keeper(test, 4)
+    try:
+        check(keeper.settle(), "%d workers are ready" % WORKERS)
+        around = Surroundings(arguments, random.Random(seed + 1), keeper)
+        group, side = order(arguments, random.Random(seed + 2), around)
+        if arguments.brokers == 1 and not arguments.disk:
+            print("skipped: broker_full (no tmpfs could be mounted)")
+        seconds = 9.5 * len(group) if arguments.brokers == 1 else 20 * len(group)
+        load = Load(test, random.Random(seed), jobs, poisons, seconds / (jobs / 6))
+        load.start()
+        beside = Side(around, side, seconds / max(1, len(side)) - 2)
+        beside.start()
+        time.sleep(2)
+        for kind in group:
+            print("       %5.1f s %s" % (time.time() - begin, kind), flush=True)
+            around.run(kind)
+            keeper.settle()
+        load.join()
+        beside.join()
+        check(beside.error is None, "every side fault could be made (%s)" % beside.error)
+        around.heal()
+        test.wait(400 if arguments.long else 120)
+        keeper.settle()
+        keeper.stop()
+        judge(test, keeper, around)
+    finally:
+        keeper.end()
+    print("faults: seed %d; %.0f s" % (seed, time.time() - begin))
+    print("%d passed, %d failed" % (e2e.passed, e2e.failed))
+    sys.exit(1 if e2e.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
