@@ -171,7 +171,7 @@ bool admission_try(struct mr_sched *s, int32_t j)
     if (job->admitted_ns == NEVER) {
         job->admitted_ns = s->now.start_ns;
         job->cached = job->computed;
-        limits_start(&s->limits, job->in.tenant, job->queued_cost, s->now.start_ns);
+        limits_start(&s->limits, job->in.tenant, job->scavenged ? 0 : job->queued_cost, s->now.start_ns);
     } else {
         limits_start(&s->limits, job->in.tenant, 0, s->now.start_ns);
     }

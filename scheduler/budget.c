@@ -37,8 +37,8 @@ void budget_set(struct mr_sched *s)
         if (class->n_waiting + class->n_resident == 0)
             continue;
         present = true;
-        if (config->tier[c].tpot_ns && config->tier[c].tpot_ns < tpot)
-            tpot = config->tier[c].tpot_ns;
+        int64_t mine = class_tpot_ns(s, c);
+        tpot = mine && mine < tpot ? mine : tpot;
     }
     if (!part_on(s, MR_PART_SLACK) || (tpot == NEVER && idle_ns == 0))
         return;

@@ -73,6 +73,7 @@ struct job {
     /* the rest */
     bool reserved;             /* resident: holds the blocks of its whole max_tokens */
     bool preempt_asked, infeasible, promoted, in_due;
+    bool scavenged;            /* runs though its tenant is over its rate: not paid for from the bucket */
     int32_t prev;              /* of next */
     int32_t cached;            /* prompt tokens found in the cache, first admission */
     int32_t overtaken;         /* as a head that did not fit */
@@ -105,6 +106,7 @@ struct flow {
     bool aged;                 /* best goes for its age, whatever comes */
     int32_t weight;            /* of the tenant's contract */
     bool backlogged, has_prefixes;
+    bool best_memory;          /* best was chosen for a step that memory binds */
     bool skip_capped;          /* it was its cap that skip_step tells of */
     /* the rest */
     int32_t head[LEVELS], tail[LEVELS];
@@ -123,6 +125,7 @@ struct flow {
 struct class {
     struct heap flows;         /* backlogged, within their limits; key: counter + pending */
     int64_t virtual_time;      /* the highest least counter ever seen among the backlogged */
+    int64_t others_least;      /* the same of other workers, as they told; NEVER */
     int64_t weight_sum;        /* of the flows that wait or are resident */
     int32_t n_backlogged;
     int32_t blocked_head;      /* job that did not fit; -1 */
@@ -208,6 +211,12 @@ static inline bool job_before(const struct job *a, const struct job *b)
     return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;
 }
 static inline int32_t job_left(const struct job *job) { return job->known - job->computed; }
+/* Time between two tokens of a class: its SLO, realtime's by its pace; 0: no promise. */
+static inline int64_t class_tpot_ns(const struct mr_sched *s, int class)
+{
+    int64_t tpot = class <= MR_TIER_STANDARD ? s->config.tier[class].tpot_ns : 0;
+    return class == MR_TIER_REALTIME ? tpot / 1000 * s->config.pace_permille : tpot;
+}
 static inline bool job_decodes(const struct job *job) { return job->place >= 0; }
 static inline int32_t job_take(const struct mr_sched *s, const struct job *job)
 {
@@ -245,6 +254,10 @@ void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total
 bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t more_blocks);
 int32_t fair_pick(struct mr_sched *s, int class);                    /* job to admit next; -1 and class->stop otherwise */
 void fair_admitted(struct mr_sched *s, int32_t j);                    /* before the job leaves the queue */
+int64_t fair_least(const struct mr_sched *s, int class);              /* least counter of its waiting flows; NEVER: none */
+void fair_virtual_time(struct mr_sched *s, int class);                /* follows the least of all workers */
+int32_t fair_scavenger(const struct mr_sched *s);                     /* job of a tenant over its rate that may run behind all; -1 */
+bool fair_in_window(const struct mr_sched *s, int class, uint32_t tenant);
 void fair_inserted(struct mr_sched *s, int32_t j);                   /* the cached best of its flow, kept */
 void fair_check(const struct mr_sched *s);
 

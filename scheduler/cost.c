@@ -13,6 +13,12 @@ int64_t cost_step_ps(const struct mr_sched_cost *cost, struct cost_load load)
     return cost_dense_ps(cost, load) + idle;
 }
 
+bool cost_memory_bound(const struct mr_sched_cost *cost, struct cost_load load)
+{
+    int64_t compute = cost->base_ps + cost->token_ps * load.tokens + cost->row_ps * load.rows + cost->pair_ps * load.pairs;
+    return cost->floor_ps + cost->context_ps * load.context > compute;
+}
+
 int64_t cost_prefill_ps(const struct mr_sched_cost *cost, int64_t start, int64_t n)
 {
     return cost->token_ps * n + cost->pair_ps * cost_pairs(start, n);

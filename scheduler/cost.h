@@ -27,6 +27,8 @@ static inline struct cost_load cost_load_less(struct cost_load a, struct cost_lo
 int64_t cost_step_ps(const struct mr_sched_cost *cost, struct cost_load load);
 /* The same without the floor: what is left of a step's time is for more tokens. */
 int64_t cost_dense_ps(const struct mr_sched_cost *cost, struct cost_load load);
+/* Does reading weights and context take longer than computing? Then more prompt tokens cost least, else more decodes. */
+bool cost_memory_bound(const struct mr_sched_cost *cost, struct cost_load load);
 /* Time that n more prompt tokens from position start add above the knee. */
 int64_t cost_prefill_ps(const struct mr_sched_cost *cost, int64_t start, int64_t n);
 /* The most tokens, at most `most`, of a chunk from start that keep the step within budget_ps: most itself, or a multiple of quantum. */

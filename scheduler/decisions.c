@@ -1,6 +1,7 @@
 #include "scheduler/decisions.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool decisions_open(struct decisions *decisions, int32_t tenants)
 {
@@ -31,35 +32,67 @@ void decisions_tenant(struct decisions *decisions, uint32_t tenant, enum mr_sche
     decisions->ring[decisions->n++ % DECISIONS] = (struct decision){now_ns, (int32_t)tenant, -1, (int8_t)wait};
 }
 
-/* Walks back from the newest entry: the state before an entry is what an older entry set, or unknown. */
-void decisions_sum(const struct decisions *decisions, int class, uint32_t tenant, int64_t from_ns, int64_t to_ns,
-                   int64_t waited_ns[MR_WAIT_COUNT])
+/* The states in [from, to), one after the other. What was before the oldest entry that is still held is forgotten. */
+struct walk {
+    const struct decisions *decisions;
+    const struct decisions_query *query;
+    uint64_t next;
+    int64_t at_ns;
+    int class_wait, tenant_wait;
+    bool forgotten;
+};
+
+static struct walk walk_begin(const struct decisions *decisions, const struct decisions_query *query)
 {
-    int class_wait = MR_WAIT_TURN, tenant_wait = MR_WAIT_TURN;
     uint64_t first = decisions->n > DECISIONS ? decisions->n - DECISIONS : 0;
-    int64_t at = from_ns;
-    for (int i = 0; i < MR_WAIT_COUNT; i++)
-        waited_ns[i] = 0;
-    if (to_ns <= from_ns)
-        return;
-    if (first > 0 && decisions->ring[first % DECISIONS].at_ns > at) {
-        int64_t known = decisions->ring[first % DECISIONS].at_ns;
-        waited_ns[MR_WAIT_FORGOTTEN] = (known < to_ns ? known : to_ns) - at;
-        at = known;
-    }
-    for (uint64_t i = first; i < decisions->n; i++) {
-        const struct decision *d = &decisions->ring[i % DECISIONS];
-        bool mine = d->tenant >= 0 ? (uint32_t)d->tenant == tenant : d->class == class;
-        if (!mine || d->at_ns >= to_ns)
+    return (struct walk){decisions, query, first, query->from_ns, MR_WAIT_TURN, MR_WAIT_TURN, first > 0};
+}
+
+/* false: over. Spans may be empty and may repeat a state. */
+static bool walk_next(struct walk *walk, struct mr_sched_span *span)
+{
+    const struct decisions_query *query = walk->query;
+    if (walk->at_ns >= query->to_ns)
+        return false;
+    int wait = walk->forgotten ? MR_WAIT_FORGOTTEN : walk->tenant_wait != MR_WAIT_TURN ? walk->tenant_wait : walk->class_wait;
+    const struct decision *d = walk->next < walk->decisions->n ? &walk->decisions->ring[walk->next % DECISIONS] : NULL;
+    int64_t end = !d || d->at_ns > query->to_ns ? query->to_ns : d->at_ns;
+    end = end > walk->at_ns ? end : walk->at_ns;
+    *span = (struct mr_sched_span){walk->at_ns, end, (enum mr_sched_wait)wait};
+    walk->at_ns = d ? end : query->to_ns;
+    walk->next++;
+    walk->forgotten = false;
+    if (d && d->tenant >= 0 && (uint32_t)d->tenant == query->tenant)
+        walk->tenant_wait = d->wait;
+    else if (d && d->tenant < 0 && d->class == query->class)
+        walk->class_wait = d->wait;
+    return true;
+}
+
+void decisions_sum(const struct decisions *decisions, const struct decisions_query *query, int64_t waited_ns[MR_WAIT_COUNT])
+{
+    struct mr_sched_span span;
+    memset(waited_ns, 0, MR_WAIT_COUNT * sizeof *waited_ns);
+    for (struct walk walk = walk_begin(decisions, query); walk_next(&walk, &span);)
+        waited_ns[span.wait] += span.to_ns - span.from_ns;
+}
+
+int32_t decisions_spans(const struct decisions *decisions, const struct decisions_query *query, struct mr_sched_span *spans, int32_t most)
+{
+    struct mr_sched_span span;
+    int32_t n = 0;
+    for (struct walk walk = walk_begin(decisions, query); walk_next(&walk, &span);) {
+        if (span.to_ns == span.from_ns || most < 1)
             continue;
-        if (d->at_ns > at) {
-            waited_ns[tenant_wait != MR_WAIT_TURN ? tenant_wait : class_wait] += d->at_ns - at;
-            at = d->at_ns;
+        if (n > 0 && spans[n - 1].wait == span.wait) {
+            spans[n - 1].to_ns = span.to_ns;
+            continue;
         }
-        *(d->tenant >= 0 ? &tenant_wait : &class_wait) = d->wait;
+        if (n == most)
+            memmove(spans, spans + 1, (size_t)--n * sizeof *spans);
+        spans[n++] = span;
     }
-    if (to_ns > at)
-        waited_ns[tenant_wait != MR_WAIT_TURN ? tenant_wait : class_wait] += to_ns - at;
+    return n;
 }
 
 const char *mr_sched_wait_name(enum mr_sched_wait wait)

@@ -25,8 +25,14 @@ bool decisions_open(struct decisions *decisions, int32_t tenants);
 void decisions_close(struct decisions *decisions);
 void decisions_class(struct decisions *decisions, int class, enum mr_sched_wait wait, int64_t now_ns);
 void decisions_tenant(struct decisions *decisions, uint32_t tenant, enum mr_sched_wait wait, int64_t now_ns);
-/* What a job of the class and tenant waited for in [from, to). */
-void decisions_sum(const struct decisions *decisions, int class, uint32_t tenant, int64_t from_ns, int64_t to_ns,
-                   int64_t waited_ns[MR_WAIT_COUNT]);
+/* What a job of the class and tenant waited for in [from, to): by cause, and in order of time. */
+struct decisions_query {
+    int class;
+    uint32_t tenant;
+    int64_t from_ns, to_ns;
+};
+void decisions_sum(const struct decisions *decisions, const struct decisions_query *query, int64_t waited_ns[MR_WAIT_COUNT]);
+/* The last `most` spans, oldest first; how many. */
+int32_t decisions_spans(const struct decisions *decisions, const struct decisions_query *query, struct mr_sched_span *spans, int32_t most);
 
 #endif

@@ -23,13 +23,18 @@ static void rekey(struct mr_sched *s, int class, uint32_t tenant)
         heap_set(&s->classes[class].flows, (int32_t)f, key_of(flow_of(s, class, tenant)));
 }
 
-static void virtual_time_note(struct mr_sched *s, int c)
+int64_t fair_least(const struct mr_sched *s, int c)
+{
+    const struct class *class = &s->classes[c];
+    return class->flows.n ? flow_of(s, c, (uint32_t)class->flows.items[0])->counter : NEVER;
+}
+
+void fair_virtual_time(struct mr_sched *s, int c)
 {
     struct class *class = &s->classes[c];
-    if (class->flows.n == 0)
-        return;
-    int64_t least = flow_of(s, c, (uint32_t)class->flows.items[0])->counter;
-    if (least > class->virtual_time || MUTANT(MUTANT_LIFT_TO_LEAST))
+    int64_t least = fair_least(s, c);
+    least = class->others_least < least ? class->others_least : least;
+    if (least != NEVER && (least > class->virtual_time || MUTANT(MUTANT_LIFT_TO_LEAST)))
         class->virtual_time = least;
 }
 
@@ -86,7 +91,7 @@ void fair_charge(struct mr_sched *s, struct job *job, int64_t service)
     s->flows[(size_t)job->class * (size_t)s->config.max_tenants + job->in.tenant].charged += service;
     flow->counter += service * FAIR_SCALE / flow->weight;
     rekey(s, job->class, job->in.tenant);
-    virtual_time_note(s, job->class);
+    fair_virtual_time(s, job->class);
 }
 
 void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total)
@@ -97,7 +102,7 @@ void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total
     flow->counter += (total - flow->external) * FAIR_SCALE / flow->weight;
     flow->external = total;
     rekey(s, class, tenant);
-    virtual_time_note(s, class);
+    fair_virtual_time(s, class);
 }
 
 /* K_f = 1.5 x pool x weight / sum of weights, when two or more want the pool; one job is always allowed. */
@@ -116,8 +121,10 @@ bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t
 /* How many wait that begin alike: when no beginning is in the cache, the one that serves most is computed first. */
 static int32_t alike(const struct mr_sched *s, const struct job *job) { return job->group >= 0 ? s->groups.all[job->group].n : 0; }
 
+static bool memory_bound(const struct mr_sched *s) { return cost_memory_bound(&s->config.cost, s->now.load); }
+
 /* Inside one tenant: priority first, then the longest match, the earlier deadline, the beginning that most of the visible jobs
- * share, the smaller remainder, arrival. */
+ * share, in bulk what the step has room for (3.6, blend), the smaller remainder, arrival. */
 static bool better(const struct mr_sched *s, const struct job *a, const struct job *b)
 {
     if (a->level != b->level)
@@ -132,7 +139,9 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return a->end_ns < b->end_ns;
     if (alike(s, a) != alike(s, b))
         return alike(s, a) > alike(s, b);
-    int32_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
+    int64_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
+    if (a->class == MR_TIER_BULK && part_on(s, MR_PART_BLEND) && a->known * b_rest != b->known * a_rest)
+        return (a->known * b_rest > b->known * a_rest) == memory_bound(s); /* prefill-heavy where memory binds, else decode-heavy */
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
 
@@ -227,6 +236,7 @@ static void flow_best(const struct mr_sched *s, struct flow *flow)
 {
     int32_t best = -1;
     flow->best_step = s->step;
+    flow->best_memory = memory_bound(s);
     if (part_on(s, MR_PART_GUARD) && !MUTANT(MUTANT_NO_GUARD))
         best = flow_aged(s, flow);
     flow->aged = best >= 0;
@@ -268,6 +278,7 @@ void fair_admitted(struct mr_sched *s, int32_t j)
 struct pick {
     struct mr_sched *s;
     int class;
+    bool blend;
     int64_t chosen_key;
     int32_t chosen;
     const struct flow *chosen_flow;
@@ -303,7 +314,8 @@ static void pick_look(struct pick *pick, int32_t f)
         pick->capped = true;
         return;
     }
-    bool stale = flow->best < 0 || (flow->has_prefixes && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
+    bool moved = flow->has_prefixes || (pick->blend && flow->best_memory != memory_bound(s));
+    bool stale = flow->best < 0 || (moved && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
     if (stale)
         flow_best(s, flow);
     if (flow->best >= 0 && (pick->chosen < 0 || pick_better(pick, flow, key))) {
@@ -323,6 +335,8 @@ static int64_t window_of(const struct mr_sched *s)
 {
     return part_on(s, MR_PART_WINDOW) ? (int64_t)s->config.window_tokens * MR_SCHED_SERVICE_UNIT * FAIR_SCALE : 0;
 }
+
+bool fair_in_window(const struct mr_sched *s, int c, uint32_t tenant) { return in_window(s, c, (int32_t)tenant, window_of(s)); }
 
 /* Visits the heap from the least; children of a flow outside the window are outside too. The window widens to all flows only
  * when all inside it hold more than their cap: not when a head does not fit, or the bound would be gone. */
@@ -359,8 +373,8 @@ int32_t fair_pick(struct mr_sched *s, int c)
     if (class->blocked_head >= 0 && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS &&
         job_flow(s, &s->jobs[class->blocked_head])->skip_step != s->step)
         return class->blocked_head;
-    struct pick pick = {.s = s, .class = c, .chosen = -1};
-    virtual_time_note(s, c);
+    struct pick pick = {.s = s, .class = c, .blend = c == MR_TIER_BULK && part_on(s, MR_PART_BLEND), .chosen = -1};
+    fair_virtual_time(s, c);
     pick_walk(&pick, false);
     if (pick.chosen < 0 && pick.capped && !pick.unfit) {
         pick.looked_at = 0;
@@ -368,6 +382,25 @@ int32_t fair_pick(struct mr_sched *s, int c)
     }
     class->stop = pick.chosen >= 0 ? MR_WAIT_TURN : pick.capped ? MR_WAIT_CAP : class->stop;
     return pick.chosen;
+}
+
+/* Looks at the tenants nearest to the end of their debt: as many as a pick compares. */
+int32_t fair_scavenger(const struct mr_sched *s)
+{
+    const struct heap *debtors = &s->limits.refills;
+    for (int32_t i = 0; i < debtors->n && i < FLOWS_LOOKED_AT; i++) {
+        uint32_t tenant = (uint32_t)debtors->items[i];
+        enum mr_sched_wait wait = MR_WAIT_TURN;
+        if (!s->limits.tenants[tenant].contract.scavenge || limits_allow(&s->limits, tenant, &wait) || wait != MR_WAIT_RATE)
+            continue;
+        for (int c = 0; c < CLASSES; c++) {
+            const struct flow *flow = flow_of(s, c, tenant);
+            int32_t j = flow->n_waiting > 0 ? flow_oldest(s, flow) : -1;
+            if (j >= 0)
+                return j;
+        }
+    }
+    return -1;
 }
 
 void fair_check(const struct mr_sched *s)

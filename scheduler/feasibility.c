@@ -52,6 +52,7 @@ static void relegate(struct mr_sched *s, int32_t j)
 {
     s->now.violating |= s->jobs[j].class == MR_TIER_REALTIME;
     s->stats.relegations++;
+    s->flows[(size_t)s->jobs[j].in.tier * (size_t)s->config.max_tenants + s->jobs[j].in.tenant].relegations++;
     jobs_reclass(s, j, MR_SCHED_RELEGATED);
 }
 

@@ -378,6 +378,7 @@ bool jobs_open(struct mr_sched *s)
     for (int i = 0; i < CLASSES; i++) {
         struct class *class = &s->classes[i];
         class->prefill_head = class->prefill_tail = class->due_head = class->due_tail = class->blocked_head = -1;
+        class->others_least = NEVER;
         class->decodes = calloc(seqs, sizeof *class->decodes);
         class->decode_jobs = calloc(seqs, sizeof *class->decode_jobs);
         class->decode_due = calloc(seqs, sizeof *class->decode_due);

@@ -217,6 +217,23 @@ static void prefill_rest(struct mr_sched *s, int c)
             return;
 }
 
+/* One job of a tenant over its rate, when nobody else wants what is left of step and pool: it runs as relegated ones do. */
+static void scavenge(struct mr_sched *s)
+{
+    bool wanted = pool_is_asked_for(s, CLASSES) || s->classes[MR_TIER_BULK].stop != MR_WAIT_TURN ||
+                  s->classes[MR_SCHED_RELEGATED].stop != MR_WAIT_TURN;
+    int32_t j = wanted || s->limits.refills.n == 0 || s->n_slots == 0 ? -1 : fair_scavenger(s);
+    struct job *job = j >= 0 ? &s->jobs[j] : NULL;
+    if (!job || mr_blocks_for(job->known, s->config.block_tokens) > mr_block_pool_available(&s->pool) ||
+        cost_step_ps(&s->config.cost, cost_load_sum(s->now.load, cost_load_chunk(0, 1))) > s->now.budget_ps)
+        return;
+    job->scavenged = true;
+    if (job->class != MR_SCHED_RELEGATED)
+        jobs_reclass(s, j, MR_SCHED_RELEGATED);
+    if (admission_try(s, j))
+        prefill_take(s, j, s->config.max_step_tokens);
+}
+
 static void plan_classes(struct mr_sched *s)
 {
     decode_class(s, MR_TIER_REALTIME);
@@ -233,6 +250,7 @@ static void plan_classes(struct mr_sched *s)
     decode_class(s, MR_TIER_BULK);
     prefill_rest(s, MR_SCHED_RELEGATED);
     prefill_rest(s, MR_TIER_BULK);
+    scavenge(s);
 }
 
 /* ---- the plan ---- */
@@ -299,6 +317,7 @@ void mr_sched_plan(struct mr_sched *s, int64_t start_ns, struct mr_sched_plan *p
         decisions_class(&s->decisions, c, s->classes[c].stop, start_ns);
     pressure_update(&s->pressure, start_ns);
     s->planned = s->n_items > 0;
+    s->stats.forced_steps += s->now.forced && s->planned;
     s->stats.last_budget_ns = budget_ps == NEVER ? NEVER : budget_ps / 1000;
     *plan = (struct mr_sched_plan){.items = s->items, .n_items = s->n_items, .n_tokens = (int32_t)s->now.load.tokens,
                                    .preempted = s->preempted, .n_preempted = s->n_preempted, .expired = s->expired,

@@ -128,6 +128,7 @@ static void preempt(struct mr_sched *s, int32_t j, const struct need *need, int3
     s->victims[s->n_preempted++] = (struct mr_sched_victim){.id = job->in.id, .need = s->n_needs, .wanted = need->blocks, .freed = freed,
                                                             .slot = need->slot};
     s->stats.preemptions++;
+    s->flows[(size_t)job->in.tier * (size_t)s->config.max_tenants + job->in.tenant].preemptions++;
     jobs_preempt(s, j);
 }
 

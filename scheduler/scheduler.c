@@ -25,6 +25,7 @@ static void config_defaults(struct mr_sched_config *c)
     c->input_permille = or_default(c->input_permille, 1000);
     c->cached_permille = or_default(c->cached_permille, 100);
     c->output_permille = or_default(c->output_permille, 2000);
+    c->pace_permille = or_default(c->pace_permille, 1000);
 }
 
 void mr_sched_config_profile(struct mr_sched_config *c)
@@ -58,9 +59,10 @@ static enum mr_status slo_check(const struct mr_sched_config *c, struct mr_err *
     int64_t decode_ns = cost_step_ps(&c->cost, cost_load_decode(1)) / 1000;
     int64_t chunk_ns = cost_step_ps(&c->cost, cost_load_chunk(0, c->chunk_quantum)) / 1000;
     for (int tier = 0; tier < MR_TIER_COUNT; tier++) {
-        if (c->tier[tier].tpot_ns && c->tier[tier].tpot_ns < decode_ns)
+        int64_t tpot = tier == MR_TIER_REALTIME && c->pace_permille ? c->tier[tier].tpot_ns / 1000 * c->pace_permille : c->tier[tier].tpot_ns;
+        if (tpot && tpot < decode_ns)
             return mr_err_set(err, MR_ERR_INVALID, "%s: a time per output token of %.3f ms is asked for; this device needs %.3f ms for one job alone",
-                              names[tier], (double)c->tier[tier].tpot_ns / 1e6, (double)decode_ns / 1e6);
+                              names[tier], (double)tpot / 1e6, (double)decode_ns / 1e6);
         if (c->tier[tier].ttft_ns && c->tier[tier].ttft_ns < chunk_ns)
             return mr_err_set(err, MR_ERR_INVALID, "%s: a time to first token of %.3f ms is asked for; this device needs %.3f ms for %d tokens alone",
                               names[tier], (double)c->tier[tier].ttft_ns / 1e6, (double)chunk_ns / 1e6, c->chunk_quantum);
@@ -89,6 +91,8 @@ enum mr_status mr_sched_open(const struct mr_sched_config *c, struct mr_sched **
     if (c->n_blocks < 1 || c->block_tokens < 1 || c->max_seqs < 1 || c->max_step_tokens < 1 || c->max_jobs < 1 || c->max_jobs > 1 << 28 ||
         c->max_tenants < 1 || c->max_context < 1 || c->chunk_quantum < 1)
         return mr_err_set(err, MR_ERR_INVALID, "every size of the scheduler must be at least 1");
+    if (c->pace_permille < 0 || c->pace_permille > 1000)
+        return mr_err_set(err, MR_ERR_INVALID, "a pace of %d permille is asked for; it is 1 to 1000", c->pace_permille);
     enum mr_status status = slo_check(c, err);
     if (status != MR_OK)
         return status;
@@ -253,10 +257,11 @@ static void commit_names(struct mr_sched *s, struct job *job)
 static void commit_output(struct mr_sched *s, int32_t j, int32_t new_tokens, int64_t now_ns)
 {
     struct job *job = &s->jobs[j];
-    int64_t tpot = job->class <= MR_TIER_STANDARD ? s->config.tier[job->class].tpot_ns : 0;
+    int64_t tpot = class_tpot_ns(s, job->class);
     if (new_tokens == 0)
         return;
     bool first = job->in_due;
+    job->first_ns = job->first_ns < now_ns ? job->first_ns : now_ns;
     jobs_due_remove(s, j);
     if (!tpot || job->promoted)
         job->due_ns = NEVER;
@@ -266,6 +271,19 @@ static void commit_output(struct mr_sched *s, int32_t j, int32_t new_tokens, int
     job->since_resume += new_tokens;
     if (job->output >= job->predicted)
         job->predicted = admission_predict(s, job);
+}
+
+/* On time: first token and mean time per token within the SLO of its tier, bulk its deadline. */
+static void commit_finished(struct mr_sched *s, const struct job *job, int64_t now_ns)
+{
+    const struct mr_sched_tier_config *tier = &s->config.tier[job->in.tier];
+    struct flow *flow = &s->flows[(size_t)job->in.tier * (size_t)s->config.max_tenants + job->in.tenant];
+    int64_t mine = job->output - job->in.charged_output;
+    bool first = !tier->ttft_ns || job->in.charged_output || job->first_ns - job->in.arrival_ns <= tier->ttft_ns;
+    bool pace = !tier->tpot_ns || mine < 2 || (now_ns - job->first_ns) / (mine - 1) <= tier->tpot_ns;
+    bool kept = job->in.tier == MR_TIER_BULK ? !job->in.deadline_ns || now_ns <= job->in.deadline_ns : first && pace;
+    flow->finished++;
+    flow->on_time += kept;
 }
 
 static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_result *result, int64_t now_ns, int64_t *service)
@@ -287,10 +305,13 @@ static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_res
     commit_output(s, j, result->new_tokens, now_ns);
     if (result->finished || job->cancelled) {
         if (!job->cancelled)
+            commit_finished(s, job, now_ns);
+        if (!job->cancelled)
             lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
         int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output,
                 s->config.output_permille);
-        limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
+        if (!job->scavenged)
+            limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
         job_over(s, j);
     } else if (job->preempt_asked) {
         jobs_preempt(s, j);
@@ -322,64 +343,6 @@ void mr_sched_commit(struct mr_sched *s, const struct mr_sched_result *results, 
 }
 
 void mr_sched_tick(struct mr_sched *s, const struct mr_sched_cost *cost) { s->config.cost = *cost; }
-
-int64_t mr_sched_delta_take(struct mr_sched *s, int class, uint32_t tenant)
-{
-    struct flow *flow = &s->flows[(size_t)class * (size_t)s->config.max_tenants + tenant];
-    int64_t delta = flow->charged - flow->flushed;
-    flow->flushed = flow->charged;
-    return delta;
-}
-
-void mr_sched_external_set(struct mr_sched *s, int class, uint32_t tenant, int64_t total) { fair_external(s, class, tenant, total); }
-
-/* ---- what an operator sees ---- */
-
-void mr_sched_stats(const struct mr_sched *s, struct mr_sched_stats *out)
-{
-    *out = s->stats;
-    out->blocks_total = s->pool.n_blocks;
-    out->blocks_used = s->pool.n_blocks - mr_block_pool_available(&s->pool);
-    for (int c = 0; c < CLASSES; c++)
-        out->stop[c] = (int8_t)s->classes[c].stop;
-    const struct class *relegated = &s->classes[MR_SCHED_RELEGATED];
-    out->relegated_live = relegated->n_waiting + relegated->n_resident;
-}
-
-void mr_sched_tenant_stats(const struct mr_sched *s, int class, uint32_t tenant, struct mr_sched_tenant_stats *out)
-{
-    const struct flow *flow = &s->flows[(size_t)class * (size_t)s->config.max_tenants + tenant];
-    enum mr_sched_wait wait;
-    *out = (struct mr_sched_tenant_stats){.counter = flow->counter / FAIR_SCALE, .virtual_time = s->classes[class].virtual_time / FAIR_SCALE,
-                                          .charged = flow->charged, .waiting = flow->n_waiting, .resident = flow->n_resident,
-                                          .held_blocks = flow->held_blocks, .over_limit = !limits_allow(&s->limits, tenant, &wait),
-                                          .over_cap = fair_over_cap(s, class, tenant, 0)};
-}
-
-bool mr_sched_job_info(const struct mr_sched *s, uint64_t id, struct mr_sched_job_info *out)
-{
-    int32_t j = jobs_find(s, id);
-    if (j < 0)
-        return false;
-    const struct job *job = &s->jobs[j];
-    *out = (struct mr_sched_job_info){.resident = job->state == JOB_RESIDENT, .relegated = job->class == MR_SCHED_RELEGATED,
-                                      .infeasible = job->infeasible, .promoted = job->promoted, .computed = job->computed,
-                                      .cached = job->cached, .preemptions = job->preemptions, .predicted_output = job->predicted};
-    return true;
-}
-
-bool mr_sched_why(const struct mr_sched *s, uint64_t id, int64_t now_ns, int64_t waited_ns[MR_WAIT_COUNT])
-{
-    int32_t j = jobs_find(s, id);
-    if (j < 0)
-        return false;
-    const struct job *job = &s->jobs[j];
-    int64_t end = job->admitted_ns < now_ns ? job->admitted_ns : now_ns;
-    decisions_sum(&s->decisions, job->class, job->in.tenant, job->in.arrival_ns, end, waited_ns);
-    return true;
-}
-
-bool mr_sched_paused(const struct mr_sched *s, int tier) { return s->pressure.paused[tier]; }
 
 void mr_sched_check(const struct mr_sched *s)
 {

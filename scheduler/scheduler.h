@@ -182,9 +182,10 @@ void mr_sched_external_set(struct mr_sched *sched, int class, uint32_t tenant, i
  * back, and it is taken again later; if it is not known whether it was added, it may count twice, never less. */
 void mr_sched_delta_return(struct mr_sched *sched, int class, uint32_t tenant, int64_t delta);
 int64_t mr_sched_total_set(struct mr_sched *sched, int class, uint32_t tenant, int64_t total);
-/* Who returns is lifted to the class's virtual time; with many workers to the highest of theirs. Tells what another worker (or
- * the store, which keeps the highest) has, takes it over if it is higher, and returns the higher: weighted service in 1/1024 token. */
-int64_t mr_sched_virtual_time_exchange(struct mr_sched *sched, int class, int64_t others);
+/* Who returns is lifted to the least counter of those that wait, on any worker. Each tells its own least (INT64_MAX: nobody
+ * waits here) and hears the least of the others': weighted service in 1/1024 token. */
+int64_t mr_sched_least(const struct mr_sched *sched, int class);
+void mr_sched_least_set(struct mr_sched *sched, int class, int64_t others);
 
 /* ---- what an operator sees ---- */
 
