@@ -30,6 +30,7 @@ struct mr_weight; /* opaque: a matrix as the device wants it (repacked, dequanti
 enum mr_precision {
     MR_EXACT, /* f32 activations, f32 KV on the CPU; CUDA: deterministic mode */
     MR_FAST,  /* int8 activations, f16 KV on the CPU; CUDA: whatever is fastest */
+    MR_PRECISION_AUTO, /* for options: exact on the CPU, fast on CUDA; a device is opened with one of the others */
 };
 
 struct mr_device_options {
@@ -68,12 +69,25 @@ struct mr_kv_view {
     float k_scale, v_scale;      /* of an MR_E4M3 cache; else 1 */
 };
 
+/* Made-up values of a Q8_0 part: block b has this scale and, as its 32 int8, mix64 (base/hash.h) of seed + 4 b + i, i < 4. */
+struct mr_random {
+    uint64_t seed;
+    uint16_t scale;              /* f16 bits */
+};
+
+/* What a device can give, measured now, for shares in benchmarks; 0: not measured. */
+struct mr_ceilings {
+    double read_gbs;             /* memory beyond the caches, read once, 10^9 bytes a second */
+    double multiply_gflops;      /* products in the precision of the linear layers, two operations each, 10^9 a second */
+};
+
 /* A matrix as it lies in a file: `parts` stacked by rows (such as q, k, v), each [rows][k] in its own dtype. */
 struct mr_weight_part {
     enum mr_dtype dtype;
-    const void *data;            /* host; borrowed for the call (CPU: until release, when used in place) */
+    const void *data;            /* host; borrowed for the call (CPU: until release, when used in place); NULL: see random */
     int64_t rows;
     bool plain;                  /* keep it in 16 bits or more, whatever weight_dtype says (embedding, head); one part says it for all */
+    struct mr_random random;     /* what the device makes when there is no data (ops with makes_random alone) */
 };
 
 enum mr_activation { MR_SILU, MR_GELU, MR_GELU_TANH, MR_RELU };
@@ -192,6 +206,7 @@ struct mr_score_params {
 struct mr_ops {
     const char *device_name;     /* "cpu", "cuda" */
     enum mr_dtype act_dtype;
+    bool makes_random;           /* weight_open takes parts without data */
 
     enum mr_status (*open)(const struct mr_device_options *options, struct mr_device **out, struct mr_err *err);
     void (*close)(struct mr_device *device);
@@ -216,6 +231,7 @@ struct mr_ops {
     enum mr_status (*gather)(struct mr_device *device, const struct mr_gather_params *params);
     enum mr_status (*sample)(struct mr_device *device, const struct mr_sample_params *params);
     enum mr_status (*score)(struct mr_device *device, const struct mr_score_params *params);
+    void (*ceilings)(struct mr_device *device, struct mr_ceilings *out); /* takes seconds; needs some 3 GB free on a card */
     enum mr_status (*finish)(struct mr_device *device); /* the step is done; helpers sleep (CPU), results are on the host */
 
     /* Both NULL where a device has nothing to record. end: the forward pass from begin to the logits has been issued. warm: before

@@ -50,6 +50,12 @@ static int32_t step_rows(const struct mr_bundle_options *options)
     return (options->max_step_tokens + FP8_ROWS - 1) / FP8_ROWS * FP8_ROWS;
 }
 
+static enum mr_precision precision_of(const struct mr_bundle *bundle, const struct mr_bundle_options *options)
+{
+    enum mr_precision own = bundle->ops->act_dtype == MR_F32 ? MR_EXACT : MR_FAST;
+    return options->precision == MR_PRECISION_AUTO ? own : options->precision;
+}
+
 static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bundle_options *options, const struct mr_shape *shape, struct mr_err *err)
 {
     const char *device = options->device ? options->device : "cpu";
@@ -72,7 +78,7 @@ static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bund
     struct mr_device_options device_options = {
         .threads = options->threads,
         .pin = options->pin,
-        .precision = options->precision,
+        .precision = precision_of(bundle, options),
         .weight_dtype = fp8 ? MR_E4M3 : MR_BF16,
         .max_tokens = step_rows(options),
         .max_seqs = options->max_seqs,
@@ -84,8 +90,12 @@ static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bund
 
 static enum mr_status store_open(struct mr_bundle *bundle, const struct mr_bundle_options *options, const struct mr_shape *shape, struct mr_err *err)
 {
-    bool exact_cpu = bundle->ops->act_dtype == MR_F32 && options->precision == MR_EXACT;
-    enum mr_dtype dtype = exact_cpu ? MR_F32 : bundle->ops->act_dtype == MR_F32 ? MR_F16 : bundle->ops->act_dtype;
+    bool cpu = bundle->ops->act_dtype == MR_F32;
+    enum mr_dtype dtype = !cpu ? bundle->ops->act_dtype : precision_of(bundle, options) == MR_EXACT ? MR_F32 : MR_F16;
+    if (options->kv_fp8 && cpu)
+        return mr_err_set(err, MR_ERR_UNSUPPORTED, "a cache in fp8 needs a CUDA device");
+    if (options->kv_fp8)
+        dtype = MR_E4M3;
     struct mr_kv_store_options store = {
         .n_layers = shape->n_layers,
         .n_kv_heads = shape->n_kv_heads,

@@ -19,6 +19,7 @@ struct mr_bundle_options {
     const char *device;           /* "cpu", "cuda", "auto" (cuda where it can be had); NULL: cpu */
     int32_t block_tokens;
     size_t kv_bytes;              /* memory for the cache */
+    bool kv_fp8;                  /* its elements in e4m3 (cuda) */
     int32_t max_step_tokens, max_seqs, max_logits;
     int32_t max_context;          /* 0: the model's own */
     uint64_t seed;

@@ -5,6 +5,7 @@
  * Thread: the engine's. */
 #include "kernels/cpu/device.h"
 
+#include "kernels/ceiling.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/int8.h"
 #include "kernels/cpu/matmul.h"
@@ -34,7 +35,7 @@ void mr_cpu_isa_limit(enum mr_cpu_isa limit)
 static void *cpu_alloc(struct mr_device *device, size_t bytes)
 {
     (void)device;
-    return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+    return mr_pages_block(bytes);
 }
 
 static void cpu_release(struct mr_device *device, void *memory)
@@ -161,6 +162,13 @@ static enum mr_status cpu_begin(struct mr_device *device, const struct mr_batch 
     return MR_OK;
 }
 
+static void cpu_ceilings(struct mr_device *device, struct mr_ceilings *out)
+{
+    int threads = mr_threads_count(device->threads);
+    out->read_gbs = mr_ceiling_read_gbs(threads);
+    out->multiply_gflops = device->options.precision == MR_EXACT ? mr_ceiling_fma_gflops(threads) : mr_ceiling_int8_gops(threads);
+}
+
 static enum mr_status cpu_finish(struct mr_device *device)
 {
     mr_threads_rest(device->threads);
@@ -192,6 +200,7 @@ const struct mr_ops *mr_ops_cpu(void)
         .gather = mr_cpu_gather,
         .sample = mr_cpu_sample,
         .score = mr_cpu_score,
+        .ceilings = cpu_ceilings,
         .finish = cpu_finish,
     };
     return &ops;

@@ -224,10 +224,12 @@ static __device__ __forceinline__ void tile_attend(const attention_args &a, cons
     }
     typedef typename kv_type<KV>::factor T;
     uint32_t pf[4] = {pack2<T>(s[0][0], s[0][1]), pack2<T>(s[0][2], s[0][3]), pack2<T>(s[1][0], s[1][1]), pack2<T>(s[1][2], s[1][3])};
+    if (__any_sync(0xffffffffu, shrink[0] != 1.0f || shrink[1] != 1.0f)) { /* rare once the maxima have been seen */
 #pragma unroll
-    for (int n = 0; n < D / 8; n++)
-        for (int i = 0; i < 4; i++)
-            state.o[n][i] *= shrink[i / 2];
+        for (int n = 0; n < D / 8; n++)
+            for (int i = 0; i < 4; i++)
+                state.o[n][i] *= shrink[i / 2];
+    }
     values<KV, D>(state.o, pf, v_at, lane);
 }
 

@@ -89,6 +89,10 @@ enum mr_status cuda_weight_open(struct mr_device *device, const struct mr_weight
 void cuda_weight_close(struct mr_device *device, struct mr_weight *weight);
 size_t cuda_weight_bytes(const struct mr_weight *weight);
 void cuda_weight_loader_close(struct mr_device *device);
+/* n bf16 at `to`, n % 8 == 0. */
+enum mr_status cuda_random_bf16(struct mr_device *device, void *to, int64_t n, const struct mr_random *random);
+
+void cuda_ceilings(struct mr_device *device, struct mr_ceilings *out);
 
 /* FP8 (e4m3) with one scale a row: absmax / 448, as in Micikevicius et al. 2022 (arXiv 2209.05433). rows x k, k % 8 == 0. */
 enum mr_status cuda_fp8_quantise(struct mr_device *device, const bf16 *from, unsigned char *to, float *scale, int64_t rows, int64_t k);

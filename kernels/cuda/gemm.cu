@@ -2,7 +2,11 @@
  *
  * cuBLASLt counts columns first, so the product is written as out^T = weight in^T: A = weight (transposed), B = in.
  * One algorithm a (n, k, rows, out) is chosen by the library's heuristic, timed among CANDIDATES when `tune` runs before serving,
- * and kept in a small table; a lookup miss while serving takes the heuristic's first. Thread: the engine's. */
+ * and kept in a small table; a lookup miss while serving takes the heuristic's first. Thread: the engine's.
+ *
+ * Deterministic mode: only algorithms that do not split k. Each of them, whatever its tile, adds an output's products as one chain of
+ * 16 (bf16) in ascending k, so a row's bits are the same for every number of rows: measured for cuBLASLt 13 on Hopper over all its
+ * candidates and shown by gpu_kernels_test (matmul_same_bits) and gpu_model_test (same_bits) on the machine at hand. */
 #include "kernels/cuda/device.cuh"
 
 #include <stdlib.h>
@@ -113,6 +117,10 @@ static int candidates(struct mr_device *device, const struct gemm_choice *c, cub
         return 0;
     cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &device->lt_workspace_bytes,
                                          sizeof device->lt_workspace_bytes);
+    if (device->options.precision == MR_EXACT) {
+        const uint32_t whole = CUBLASLT_REDUCTION_SCHEME_NONE; /* k is not split */
+        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &whole, sizeof whole);
+    }
     if (cublasLtMatmulAlgoGetHeuristic(device->lt, c->op, c->a, c->b, c->c, c->c, preference, most, results, &n) != CUBLAS_STATUS_SUCCESS)
         n = 0;
     cublasLtMatmulPreferenceDestroy(preference);

@@ -106,6 +106,7 @@ static enum mr_status device_download(struct mr_device *device, void *host, cons
 static const struct mr_ops ops = {
     .device_name = "cuda",
     .act_dtype = MR_BF16,
+    .makes_random = true,
     .open = device_open,
     .close = device_close,
     .path = device_path,
@@ -126,6 +127,7 @@ static const struct mr_ops ops = {
     .gather = cuda_gather,
     .sample = cuda_sample,
     .score = cuda_score,
+    .ceilings = cuda_ceilings,
     .finish = cuda_sample_finish,
     .end = cuda_graphs_end,
     .warm = cuda_graphs_warm,

@@ -76,6 +76,29 @@ static __global__ void convert_kernel(const unsigned char *from, bf16 *to, int64
         to[i] = __float2bfloat16_rn(element<DTYPE>(from + i / block_elements * block_bytes, (int)(i % block_elements)));
 }
 
+/* Elements of a made-up Q8_0 tensor (struct mr_random). */
+static __global__ void random_kernel(bf16 *to, int64_t n, uint64_t seed, float scale)
+{
+    for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 8; i < n; i += (int64_t)gridDim.x * blockDim.x * 8) {
+        uint64_t x = seed + (uint64_t)(i / 8);
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+        x ^= x >> 31;
+        float values[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            values[j] = scale * (signed char)(x >> 8 * j);
+        *(bf16x8 *)(to + i) = pack8(values);
+    }
+}
+
+enum mr_status cuda_random_bf16(struct mr_device *device, void *to, int64_t n, const struct mr_random *random)
+{
+    unsigned short bits = random->scale;
+    random_kernel<<<8 * device->n_sm, 256, 0, device->stream>>>((bf16 *)to, n, random->seed, __half2float(*(__half *)&bits));
+    return cuda_launched();
+}
+
 static bool convert(enum mr_dtype dtype, const void *from, bf16 *to, int64_t n, cudaStream_t stream)
 {
     const unsigned char *p = (const unsigned char *)from;
@@ -147,6 +170,8 @@ static enum mr_status part_load(struct mr_device *device, struct weight_loader *
 {
     int64_t elements = part->rows * k, block = mr_dtype_block_elements(part->dtype), bytes = mr_dtype_block_bytes(part->dtype);
     int64_t step = CHUNK_BYTES / bytes * block;
+    if (!part->data)
+        return part->dtype == MR_Q8_0 ? cuda_random_bf16(device, to, elements, &part->random) : MR_ERR_UNSUPPORTED;
     for (int64_t at = 0, turn = 0; at < elements; at += step, turn++) {
         int64_t n = elements - at < step ? elements - at : step;
         int half = (int)(turn % 2);

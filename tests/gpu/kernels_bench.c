@@ -23,17 +23,17 @@ static double now_us(void)
 
 typedef void (*body)(void *self);
 
-/* Mean microseconds of a launch, over enough launches that the host's cost is hidden by the queue. Best of three rounds. */
-static double time_us(body run, void *self)
+/* Mean microseconds of a launch on a device, over enough launches that the host's cost is hidden by the queue. Best of three rounds. */
+static double time_us(struct mr_device *on, body run, void *self)
 {
     double best = 1e30;
     run(self);
-    ops->finish(device);
+    ops->finish(on);
     for (int round = 0; round < 3; round++) {
         double start = now_us();
         for (int i = 0; i < REPEATS; i++)
             run(self);
-        ops->finish(device);
+        ops->finish(on);
         best = fmin(best, (now_us() - start) / REPEATS);
     }
     return best;
@@ -91,11 +91,9 @@ static void products(int64_t n, int64_t k, const int32_t *rows, int n_rows, bool
     for (int i = 0; i < n_rows; i++) {
         char name[64];
         p.params.rows = rows[i];
-        double us = time_us(product_run, &p), bytes = element * (double)(n * k) + 2.0 * (double)(rows[i] * (n + k)),
+        double us = time_us(device, product_run, &p), bytes = element * (double)(n * k) + 2.0 * (double)(rows[i] * (n + k)),
                flops = 2.0 * rows[i] * (double)(n * k);
         snprintf(name, sizeof name, "matmul %s n %lld k %lld rows %d", small ? "fp8" : "bf16", (long long)n, (long long)k, rows[i]);
-        if (!small && rows[i] == 8192 && flops / us / 1e6 > gemm_tflops)
-            gemm_tflops = flops / us / 1e6;
         row(name, us, bytes, flops);
     }
     for (int i = 0; i < count; i++)
@@ -151,7 +149,7 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
     if (ops->begin(attending, &batch) != MR_OK) {
         printf("%-44s does not fit the plan\n", title);
     } else {
-        double us = time_us(attention_run, &p);
+        double us = time_us(attending, attention_run, &p);
         row(title, us, keys * KV * DIM * 2 * (double)element, pairs * HEADS * DIM * 4);
     }
     ops->release(device, view.k);
@@ -176,22 +174,11 @@ int main(int argc, char **argv)
         printf("%s\n", err.text);
         return 1;
     }
-    /* the yardstick: a device-to-device copy of 4 GB, read and written */
-    char *from = ops->alloc(device, (size_t)4 << 30), *to = ops->alloc(device, (size_t)4 << 30);
-    cudaMemset(from, 1, (size_t)4 << 30);
-    double best = 1e30;
-    for (int i = 0; i < 5; i++) {
-        cudaDeviceSynchronize();
-        double start = now_us();
-        cudaMemcpy(to, from, (size_t)4 << 30, cudaMemcpyDeviceToDevice);
-        cudaDeviceSynchronize();
-        best = fmin(best, now_us() - start);
-    }
-    read_tbs = 2.0 * ((size_t)4 << 30) / best / 1e6;
-    printf("copy: %.2f TB/s (the 100 %% of the bandwidth column)\n", read_tbs);
-    ops->release(device, from);
-    ops->release(device, to);
-
+    struct mr_ceilings limits = {0};
+    ops->ceilings(device, &limits);
+    read_tbs = limits.read_gbs / 1e3;
+    gemm_tflops = limits.multiply_gflops / 1e3;
+    printf("limits, sustained for a second: read %.2f TB/s, bf16 product %.0f TFLOP/s (the 100 %% of the two columns)\n", read_tbs, gemm_tflops);
     if (!only || strstr("matmul", only)) {
         static const int64_t shapes[][2] = {{28672, 4096}, {4096, 14336}, {6144, 4096}, {4096, 4096}};
         for (int i = 0; i < 4; i++)

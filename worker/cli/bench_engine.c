@@ -9,7 +9,6 @@
  * flops_share counts two operations a weight and token, and attention's. Both for the decode phase; prefill_flops_share for the
  * other. Limits are of this machine, with the threads that the engine has. One thread. */
 #include "base/hash.h"
-#include "kernels/ceiling.h"
 #include "worker/cli/bench.h"
 #include "worker/serving.h"
 
@@ -44,7 +43,7 @@ struct bench {
     int32_t n_host;
     int64_t decode_tokens, decode_steps, decode_ns; /* steps in which every job decoded */
     double decode_context;   /* sum of positions over their rows */
-    double read_gbs, fma_gflops;
+    struct mr_ceilings limits;
 };
 
 /* ---- what a step costs ---- */
@@ -158,17 +157,17 @@ static void bench_shares(const struct bench *b, const struct bench_setting *sett
     double kv_bytes = (double)mr_kv_block_bytes(store) / store->block_tokens;
     double jobs = (double)setting->jobs, prompt = (double)setting->prompt_tokens;
     double prefill = jobs * (prompt * bench_token_flops(shape, prompt / 2) + bench_head_flops(shape));
-    if (b->fma_gflops > 0)
-        out->prefill_flops_share = prefill / prefill_s / 1e9 / b->fma_gflops;
+    if (b->limits.multiply_gflops > 0)
+        out->prefill_flops_share = prefill / prefill_s / 1e9 / b->limits.multiply_gflops;
     if (b->decode_steps == 0)
         return;
     double seconds = (double)b->decode_ns / 1e9, tokens = (double)b->decode_tokens, context = b->decode_context / tokens;
-    double bytes = (double)b->decode_steps * (double)mr_model_weight_bytes(b->serving.bundle->model) + b->decode_context * kv_bytes;
+    double bytes = (double)b->decode_steps * (double)mr_model_step_bytes(b->serving.bundle->model) + b->decode_context * kv_bytes;
     out->decode_tok_s = tokens / seconds;
-    if (b->fma_gflops <= 0 || b->read_gbs <= 0)
+    if (b->limits.multiply_gflops <= 0 || b->limits.read_gbs <= 0)
         return;
-    out->bandwidth_share = bytes / seconds / 1e9 / b->read_gbs;
-    out->flops_share = tokens * (bench_token_flops(shape, context) + bench_head_flops(shape)) / seconds / 1e9 / b->fma_gflops;
+    out->bandwidth_share = bytes / seconds / 1e9 / b->limits.read_gbs;
+    out->flops_share = tokens * (bench_token_flops(shape, context) + bench_head_flops(shape)) / seconds / 1e9 / b->limits.multiply_gflops;
 }
 
 static bool bench_measure(struct bench *b, const struct bench_setting *setting, struct bench_figures *out)
@@ -212,11 +211,11 @@ static void bench_print(const struct bench *b, const struct bench_setting *s, co
                "\"ttft_ms_p50\":%.3f,\"ttft_ms_p99\":%.3f,\"tpot_ms_p50\":%.3f,\"tpot_ms_p99\":%.3f,"
                "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,"
                "\"bandwidth_share\":%s,\"flops_share\":%s,\"prefill_flops_share\":%s,"
-               "\"limit_read_gb_s\":%s,\"limit_fma_gflop_s\":%s,\"preemptions\":%lld,\"path\":\"%s\"}\n",
+               "\"limit_read_gb_s\":%s,\"limit_multiply_gflop_s\":%s,\"preemptions\":%lld,\"path\":\"%s\"}\n",
                (long long)s->jobs, (long long)s->prompt_tokens, (long long)s->output_tokens, f->prefill_tok_s, f->decode_tok_s, f->ttft_ms[0],
                f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], bench_number(f->bandwidth_share, t[0]),
-               bench_number(f->flops_share, t[1]), bench_number(f->prefill_flops_share, t[2]), bench_number(b->read_gbs, t[3]),
-               bench_number(b->fma_gflops, t[4]), (long long)f->preemptions,
+               bench_number(f->flops_share, t[1]), bench_number(f->prefill_flops_share, t[2]), bench_number(b->limits.read_gbs, t[3]),
+               bench_number(b->limits.multiply_gflops, t[4]), (long long)f->preemptions,
                b->serving.bundle->ops->path(b->serving.bundle->device));
     else
         printf("%5lld %6lld %6lld %9.1f %9.1f %8.1f %8.1f %7.2f %7.2f %6.0f %6.0f %6.0f%% %6.0f%% %6.0f%%%s\n", (long long)s->jobs,
@@ -226,7 +225,7 @@ static void bench_print(const struct bench *b, const struct bench_setting *s, co
     fflush(stdout);
 }
 
-static int bench_run_settings(struct bench *b, const struct bench_setting *settings, int n, int threads, bool json)
+static int bench_run_settings(struct bench *b, const struct bench_setting *settings, int n, bool json)
 {
     int64_t most = 0;
     for (int i = 0; i < n; i++)
@@ -236,14 +235,12 @@ static int bench_run_settings(struct bench *b, const struct bench_setting *setti
     b->host_us = calloc(BENCH_STEPS_MAX, sizeof *b->host_us);
     if (!b->jobs || !b->prompts || !b->host_us)
         return mr_cli_fail("no memory for %lld prompt tokens", (long long)most);
-    bool cpu = b->serving.bundle->ops == mr_ops_cpu();
-    b->read_gbs = cpu ? mr_ceiling_read_gbs(threads) : 0;
-    b->fma_gflops = cpu ? mr_ceiling_fma_gflops(threads) : 0;
+    b->serving.bundle->ops->ceilings(b->serving.bundle->device, &b->limits);
     if (!json)
-        printf("%s, %s; limits measured now: read %.1f GB/s, float32 FMA %.0f GFLOP/s\n"
+        printf("%s, %s; limits measured now: read %.1f GB/s, multiply %.0f GFLOP/s\n"
                " jobs prompt output  prefill    decode     ttft ms p50/p99     tpot ms p50/p99  host us p50/p99"
                " | prefill's flops, decode's bandwidth and flops\n",
-               b->serving.bundle->name, b->serving.bundle->ops->path(b->serving.bundle->device), b->read_gbs, b->fma_gflops);
+               b->serving.bundle->name, b->serving.bundle->ops->path(b->serving.bundle->device), b->limits.read_gbs, b->limits.multiply_gflops);
     for (int i = 0; i < n; i++) {
         struct bench_figures figures;
         if (!bench_measure(b, &settings[i], &figures))
@@ -308,7 +305,7 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
     struct bench b = {.clock = mr_clock_system()};
     struct mr_err err;
     int code = mr_serving_open(options, &b.serving, &err) != MR_OK ? mr_cli_fail("%s", err.text)
-                                                                  : bench_run_settings(&b, settings, n, (int)options->engine.threads, cli->json);
+                                                                  : bench_run_settings(&b, settings, n, cli->json);
     bench_close(&b);
     return code;
 }

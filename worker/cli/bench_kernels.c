@@ -174,7 +174,7 @@ static enum mr_status kernels_open(struct kernels *k, const struct mr_options *o
     for (int i = 0; i < 3; i++)
         widest = widths[i] > widest ? widths[i] : widest;
     struct mr_device_options device = {
-        .threads = (int)options->engine.threads, .pin = options->engine.pin, .precision = (enum mr_precision)options->engine.precision,
+        .threads = (int)options->engine.threads, .pin = options->engine.pin, .precision = options->engine.precision == MR_FAST ? MR_FAST : MR_EXACT,
         .max_tokens = KERNELS_ROWS_MAX, .max_seqs = KERNELS_SEQS_MAX, .max_blocks = KERNELS_ROWS_MAX / KERNELS_BLOCK_TOKENS,
         .max_row_elements = (size_t)widest,
     };
@@ -204,7 +204,7 @@ static int kernels_run(struct kernels *k, const struct mr_options *options)
     static const char *const names[] = {"matmul qkv", "matmul attn_out", "matmul gate_up", "matmul down", "matmul head"};
     static const int32_t rows[] = {1, 4, 16, 64, 512};
     struct mr_err err;
-    bool exact = options->engine.precision == MR_EXACT;
+    bool exact = options->engine.precision != MR_FAST;
     if (kernels_open(k, options, &err) != MR_OK)
         return mr_cli_fail("%s", err.text);
     for (size_t i = 0; i < (size_t)KERNELS_ROWS_MAX * (size_t)k->shape.hidden; i++)

@@ -61,11 +61,14 @@ static void file_name(struct mr_model *model, const char *path)
 }
 
 /* The source's shape and tensors. */
-static enum mr_status source_open(struct mr_model *model, const char *source, uint64_t seed, struct mr_tensor_table *table, struct mr_err *err)
+static enum mr_status source_open(struct mr_model *model, const char *source, const struct mr_model_options *options,
+                                  struct mr_tensor_table *table, struct mr_err *err)
 {
     const char *synthetic = synthetic_name(source);
+    uint64_t seed = options->seed;
     if (synthetic) {
-        enum mr_status status = mr_synthetic_open(synthetic, seed, &model->synthetic, err);
+        enum mr_status status = options->ops->makes_random ? mr_synthetic_open_bare(synthetic, seed, &model->synthetic, err)
+                                                           : mr_synthetic_open(synthetic, seed, &model->synthetic, err);
         if (status)
             return status;
         model->shape = model->synthetic->shape;
@@ -94,7 +97,7 @@ enum mr_status mr_model_open(const char *source, const struct mr_model_options *
     struct mr_model *model = calloc(1, sizeof *model);
     if (!model)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a model");
-    enum mr_status status = source_open(model, source, options->seed, &table, err);
+    enum mr_status status = source_open(model, source, options, &table, err);
     if (!status)
         status = mr_weights_open(&table, &model->shape, options->ops, options->device, &model->weights, err);
     if (!status)
@@ -122,6 +125,12 @@ const struct mr_shape *mr_model_shape(const struct mr_model *model) { return &mo
 const char *mr_model_name(const struct mr_model *model) { return model->name; }
 const char *mr_model_digest(const struct mr_model *model) { return model->digest; }
 size_t mr_model_weight_bytes(const struct mr_model *model) { return model->weights->stored_bytes; }
+size_t mr_model_step_bytes(const struct mr_model *model)
+{
+    const struct mr_weights *w = model->weights;
+    bool copied = w->ops->act_dtype != MR_F32; /* the device holds the matrices in its own form */
+    return copied ? w->device_bytes - (w->head == w->embed ? 0 : w->ops->weight_bytes(w->embed)) : w->stored_bytes;
+}
 size_t mr_model_device_bytes(const struct mr_model *model) { return model->weights->device_bytes + model->forward.bytes; }
 const struct mr_gguf *mr_model_file(const struct mr_model *model) { return model->gguf; }
 

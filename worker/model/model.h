@@ -49,6 +49,7 @@ const struct mr_shape *mr_model_shape(const struct mr_model *model);
 const char *mr_model_name(const struct mr_model *model);   /* general.name, else the file's name */
 const char *mr_model_digest(const struct mr_model *model); /* 64 hex digits over metadata and weights (model_digest.h says what) */
 size_t mr_model_weight_bytes(const struct mr_model *model); /* of all tensors, as stored */
+size_t mr_model_step_bytes(const struct mr_model *model);   /* of the matrices that a step reads once, in the form that the device keeps */
 size_t mr_model_device_bytes(const struct mr_model *model); /* what the device holds beyond them: repacked weights, activations */
 const struct mr_gguf *mr_model_file(const struct mr_model *model); /* its metadata; NULL: synthetic */
 

@@ -118,7 +118,8 @@ static void fill_q8_0(unsigned char *out, const struct mr_tensor *tensor, uint64
     }
 }
 
-static void tensors_fill(struct mr_synthetic *s, uint64_t seed)
+/* bare: the Q8_0 tensors stay without data. */
+static void tensors_fill(struct mr_synthetic *s, uint64_t seed, bool bare)
 {
     unsigned char *at = s->memory;
     for (size_t i = 0; i < s->table.n; i++) {
@@ -131,13 +132,17 @@ static void tensors_fill(struct mr_synthetic *s, uint64_t seed)
             spread = sqrtf(3.0f);
         if (tensor->dtype == MR_F32)
             fill_f32((float *)at, tensor, own, spread);
-        else
+        else if (!bare)
             fill_q8_0(at, tensor, own, spread);
+        if (tensor->dtype == MR_Q8_0) {
+            tensor->random = (struct mr_random){own, mr_f32_to_f16(spread / 128)};
+            tensor->data = bare ? NULL : at;
+        }
         at += (tensor->bytes + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
     }
 }
 
-enum mr_status mr_synthetic_open(const char *name, uint64_t seed, struct mr_synthetic **out, struct mr_err *err)
+static enum mr_status synthetic_open(const char *name, uint64_t seed, bool bare, struct mr_synthetic **out, struct mr_err *err)
 {
     int i = model_find(name, err);
     *out = NULL;
@@ -161,7 +166,7 @@ enum mr_status mr_synthetic_open(const char *name, uint64_t seed, struct mr_synt
     if (!s->shape.tied_head)
         tensor_add(s, "output.weight", models[i].dtype, s->shape.hidden, s->shape.vocabulary);
     CHECK(s->table.n <= most);
-    void *memory = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         mr_err_set(err, MR_ERR_NOMEM, "no memory for the %zu bytes of %s", s->bytes, name);
         mr_synthetic_close(s);
@@ -169,9 +174,19 @@ enum mr_status mr_synthetic_open(const char *name, uint64_t seed, struct mr_synt
     }
     s->memory = memory;
     s->table.tensors = s->tensors;
-    tensors_fill(s, seed);
+    tensors_fill(s, seed, bare);
     *out = s;
     return MR_OK;
+}
+
+enum mr_status mr_synthetic_open(const char *name, uint64_t seed, struct mr_synthetic **out, struct mr_err *err)
+{
+    return synthetic_open(name, seed, false, out, err);
+}
+
+enum mr_status mr_synthetic_open_bare(const char *name, uint64_t seed, struct mr_synthetic **out, struct mr_err *err)
+{
+    return synthetic_open(name, seed, true, out, err);
 }
 
 void mr_synthetic_close(struct mr_synthetic *synthetic)

@@ -20,6 +20,8 @@ enum mr_status mr_synthetic_shape(const char *name, struct mr_shape *out, struct
 /* Weights are uniform, of variance 1 / columns (an output of unit size for a normed input), the head's 6 times that variance;
  * float32 in tiny, Q8_0 in the others. MR_ERR_NOMEM: the machine has no room. */
 enum mr_status mr_synthetic_open(const char *name, uint64_t seed, struct mr_synthetic **out, struct mr_err *err);
+/* The same model for a device that makes its values itself: Q8_0 tensors have no data, only `random`, and take no memory. */
+enum mr_status mr_synthetic_open_bare(const char *name, uint64_t seed, struct mr_synthetic **out, struct mr_err *err);
 void mr_synthetic_close(struct mr_synthetic *synthetic); /* NULL is fine */
 
 #endif

@@ -3,7 +3,7 @@
 #define MR_WORKER_MODEL_TENSOR_H
 
 #include "base/str.h"
-#include "kernels/dtype.h"
+#include "kernels/ops.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +15,8 @@ struct mr_tensor {
     enum mr_dtype dtype;
     int32_t n_dims;                   /* 1 .. MR_TENSOR_DIMS_MAX */
     int64_t dims[MR_TENSOR_DIMS_MAX]; /* dims[0]: elements of a row; 1 .. INT32_MAX each, those past n_dims are 1 */
-    const void *data;                 /* [bytes], rows one after another */
+    const void *data;                 /* [bytes], rows one after another; NULL: a device makes them of `random` */
+    struct mr_random random;
     size_t bytes;
 };
 

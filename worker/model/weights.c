@@ -57,7 +57,7 @@ static struct mr_weight *matrix(struct loader *load, const char *prefix, int64_t
         const struct mr_tensor *tensor = claim(load, name, columns, rows[n]);
         if (!tensor)
             return NULL;
-        parts[n] = (struct mr_weight_part){tensor->dtype, tensor->data, tensor->dims[1], .plain = !*prefix};
+        parts[n] = (struct mr_weight_part){tensor->dtype, tensor->data, tensor->dims[1], .plain = !*prefix, .random = tensor->random};
     }
     struct mr_err err = {0};
     load->status = load->w->ops->weight_open(load->w->device, parts, n, columns, &weight, &err);
