@@ -55,7 +55,8 @@ static const char *complain_cost(struct mr_str text)
     return text.n == 0 || (text.n < sizeof cost && mr_step_cost_parse(cost, &parsed)) ? NULL : "must be seven whole numbers, as bench calibrate prints them";
 }
 
-static const char *const precisions[] = {"exact", "fast", NULL};
+static const char *const precisions[] = {"exact", "fast", "auto", NULL}; /* enum mr_precision */
+static const char *const kv_types[] = {"auto", "fp8", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"logfmt", "json", NULL};
 
@@ -127,8 +128,10 @@ static const struct mr_option table[] = {
            "file: weights as the model's file has them (CPU), or bf16 (CUDA). fp8: the linear layers in 8 bits, quantised at load; CUDA only."),
     INT("engine.threads", engine.threads, "0", 0, 1024, "Threads that compute. 0: one a core."),
     BOOL("engine.pin", engine.pin, "false", "Pin each thread to a core. For a worker that has its cores to itself."),
-    WORD("engine.precision", engine.precision, "exact", precisions,
-         "exact: float32 activations and cache. fast: 8-bit activations and a float16 cache, other tokens at near ties."),
+    WORD("engine.precision", engine.precision, "auto", precisions,
+         "exact: float32 activations and cache (CPU); bf16 in one order of sums, so that a job's tokens do not depend on its company (CUDA). "
+         "fast: 8-bit activations and a float16 cache (CPU); bf16 in whatever order is fastest (CUDA): other tokens at near ties. auto: exact on "
+         "the CPU, fast on CUDA."),
     INT("engine.max_seqs", engine.max_seqs, "64", 1, 65536, "Sequences of one step."),
     INT("engine.max_step_tokens", engine.max_step_tokens, "512", 1, 1048576, "Tokens of one step, prompts and outputs together."),
     INT("engine.max_logits", engine.max_logits, "256", 1, 1048576, "Positions of one step whose logits are wanted."),
@@ -138,6 +141,7 @@ static const struct mr_option table[] = {
     INT("engine.seed", engine.seed, "1", 0, INT64_MAX, "Seed of a synthetic model's weights."),
     INT("kv.block_tokens", kv.block_tokens, "16", 1, 1024, "Tokens of one block of the cache."),
     BYTES("kv.memory", kv.memory_bytes, "1GiB", 1 << 20, INT64_C(1) << 50, "Memory for the cache."),
+    WORD("kv.type", kv.type, "auto", kv_types, "auto: the elements of the path's own cache. fp8: 8 bits, so that twice as much fits; CUDA only."),
     BOOL("kv.prefix_cache", kv.prefix_cache, "true", "Let jobs of one tenant share what they have computed for equal beginnings."),
     BYTES("limits.record", limits.record_bytes, "1MiB", 1024, 16 << 20, "Largest job record."),
     INT("limits.prompt_tokens", limits.prompt_tokens, "0", 0, 16777216, "Longest prompt. 0: what the context allows."),

@@ -75,6 +75,7 @@ struct mr_options {
     } engine;
     struct {
         int64_t block_tokens, memory_bytes;
+        int64_t type; /* 0: auto, 1: fp8 */
         bool prefix_cache;
     } kv;
     struct {

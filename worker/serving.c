@@ -21,6 +21,7 @@ static enum mr_status serving_open_bundle(const struct mr_options *options, stru
         .precision = (enum mr_precision)options->engine.precision,
         .block_tokens = (int32_t)options->kv.block_tokens,
         .kv_bytes = (size_t)options->kv.memory_bytes,
+        .kv_fp8 = options->kv.type == 1,
         .max_step_tokens = (int32_t)options->engine.max_step_tokens,
         .max_seqs = (int32_t)options->engine.max_seqs,
         .max_logits = (int32_t)options->engine.max_logits,
