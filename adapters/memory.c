@@ -47,6 +47,7 @@ struct pending {
     struct mr_log_event event;
     struct mr_log_action commit; /* COMMIT on its way: text in memory */
     bool is_commit;
+    struct pending *held; /* COMMIT of a transaction: the records that go with it */
     int32_t generation;
     uint32_t epoch; /* of the client's assignment when it was sent */
 };
@@ -69,6 +70,7 @@ struct mr_memory_client {
     struct position assigned[ASSIGNED_MAX], followed[FOLLOWED_MAX];
     int32_t n_assigned, n_followed, n_announced; /* announced: ASSIGNED events given so far */
     struct pending *first, **last;     /* in the order sent */
+    struct pending *held, **held_last; /* records of the transaction that is open */
     struct mr_wake wake;
     char *event_memory;                /* what the last event points at */
 };
@@ -122,8 +124,27 @@ struct mr_memory *mr_memory_open(uint64_t seed, const struct mr_manual_clock *cl
 
 static void pending_free(struct pending *p)
 {
+    while (p->held) {
+        struct pending *next = p->held->next;
+        free(p->held->memory);
+        free(p->held);
+        p->held = next;
+    }
     free(p->memory);
     free(p);
+}
+
+/* What waits for its transaction's commit is forgotten. */
+static void held_free(struct mr_memory_client *c)
+{
+    struct pending all = {.held = c->held};
+    while (all.held) {
+        struct pending *p = all.held;
+        all.held = p->next;
+        pending_free(p);
+    }
+    c->held = NULL;
+    c->held_last = &c->held;
 }
 
 static void client_free(struct mr_memory_client *c)
@@ -133,6 +154,7 @@ static void client_free(struct mr_memory_client *c)
         pending_free(c->first);
         c->first = next;
     }
+    held_free(c);
     mr_wake_close(&c->wake);
     free(c->event_memory);
     free(c);
@@ -271,9 +293,22 @@ static void report(struct mr_memory_client *c, uint64_t tag, enum mr_status stat
                                      .timestamp_ms = status == MR_OK ? c->memory->clock->wall_ms : 0};
 }
 
+static void hold(struct mr_memory_client *c, const struct mr_log_action *action)
+{
+    struct pending *p = calloc(1, sizeof *p);
+    CHECK(p);
+    p->memory = record_copy(&action->record, &p->record);
+    *c->held_last = p;
+    c->held_last = &p->next;
+}
+
 static void produce(struct mr_memory_client *c, const struct mr_log_action *action)
 {
     struct mr_memory *m = c->memory;
+    if (action->transaction) {
+        hold(c, action);
+        return;
+    }
     c->last_due_ns = (c->last_due_ns > now(m) ? c->last_due_ns : now(m)) + delay(m) / 4; /* in order */
     struct pending *p = send(c, c->last_due_ns);
     p->is_append = true;
@@ -312,6 +347,10 @@ static void commit_arrive(struct mr_memory_client *c, struct pending *p)
         log->committed = p->commit.offset;
         free(log->metadata);
         log->metadata = strndup(p->commit.text.p, p->commit.text.n);
+        for (struct pending *held = p->held; held; held = held->next, m->appends++)
+            append(m, &held->record, now(m) + delay(m));
+        if (p->commit.transaction && chance(m, m->faults.lie))
+            outcome = MR_COMMIT_RETRY; /* it is done, and its answer lost */
     }
     if (c->gone)
         return;
@@ -598,6 +637,11 @@ static enum mr_status commit(struct mr_memory_client *c, const struct mr_log_act
     whole.value = action->text;
     p->memory = record_copy(&whole, &p->commit.record);
     p->commit.text = p->commit.record.value;
+    if (action->transaction) {
+        p->held = c->held;
+        c->held = NULL;
+        c->held_last = &c->held;
+    }
     return MR_OK;
 }
 
@@ -627,6 +671,7 @@ static enum mr_status act(void *self, const struct mr_log_action *action)
     case MR_LOG_REOPEN_PRODUCER: /* what has not left is forgotten; what has may still arrive */
         for (struct pending *p = c->first; p; p = p->next)
             p->lost = p->lost || (p->is_append && draw(c->memory, 2));
+        held_free(c);
         break;
     case MR_LOG_LEAVE: c->leaving = true; break;
     }
@@ -647,6 +692,7 @@ struct mr_memory_client *mr_memory_client_open(struct mr_memory *m, const char *
     c->topics = topics;
     c->n_topics = n_topics;
     c->last = &c->first;
+    c->held_last = &c->held;
     c->last_poll_ns = now(m);
     m->clients[m->n_clients++] = c;
     *port = (struct mr_log_port){.poll = poll_client, .act = act, .partitions = partitions, .wake = &c->wake, .self = c};

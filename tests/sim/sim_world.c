@@ -1,77 +1,13 @@
-/* Invariants that the judge checks from the topics alone, for every input record:
- * 1. its run is closed, by one terminal that the fold accepts;
- * 2. every accepted token was made on exactly the accepted prefix (and, unsalted, is the undisturbed run's, text included);
- * 3. results of one src are the same bytes, there is one for every run that must have one, and it tells the accepted text;
- * 4. the outcome is one that the job's fate allows;
- * 5. every input partition is committed to its end. */
-#include "tests/sim/sim_world.h"
+/* The world: jobs of every fate, workers whose engines make tokens from the prefix, faults from the plan's chances; and, for small
+ * worlds, one event at a time in any order. The topics are judged afterwards (sim_judge.c).
+ *
+ * Invariants:
+ * 1. Everything follows from the plan: one generator, drawn in the order of the steps.
+ * 2. Each worker has a monotonic clock of its own, up to an hour from the world's; the log's time is the world's alone.
+ * 3. When faults have ended everything must come to its end within an hour.
+ * Thread: one. Rejected: a worker's threads here (tests/sim/worker_test.c has them). */
+#include "tests/sim/sim_state.h"
 
-#include "adapters/memory.h"
-#include "base/buf.h"
-#include "base/check.h"
-#include "base/hash.h"
-#include "base/log.h"
-#include "worker/encoding.h"
-#include "worker/owner.h"
-
-#include <stdlib.h>
-
-enum { WORKERS_MAX = 5, RUNS_MAX = 64, TIERS = 3, LENGTH_MAX = 40 };
-
-enum fate { FATE_PLAIN, FATE_BAD, FATE_DUPLICATE, FATE_CONFLICT, FATE_CANCEL, FATE_DEADLINE, FATE_POISON, FATES };
-
-struct sim_job {
-    enum fate fate;
-    char id[32];
-    uint64_t body; /* what decides tokens and length */
-    int tier, partition;
-    int64_t offset;
-};
-
-struct engine_run {
-    bool live, cancelled;
-    uint64_t handle, seed;
-    int64_t seq;
-    int length;
-    uint64_t ctx;
-    bool poison;
-};
-
-struct admission {
-    uint64_t handle;
-    struct mr_job *job;
-    struct mr_refusal refusal;
-};
-
-struct sim_worker {
-    struct mr_owner *owner;
-    struct mr_memory_client *client;
-    struct mr_log_port port;
-    uint64_t process, random, salt;
-    int64_t stalled_until_ns, appends;
-    bool dying;
-    struct engine_run runs[RUNS_MAX * 2];
-    uint64_t dropped[RUNS_MAX * 4];
-    int n_dropped;
-    struct admission admissions[RUNS_MAX * 2];
-    int n_admissions;
-    char name[16];
-};
-
-struct world {
-    const struct sim_plan *plan;
-    struct sim_totals *totals;
-    struct mr_manual_clock clock;
-    struct mr_memory *memory;
-    struct mr_route routes[TIERS];
-    const char *inputs[TIERS];
-    struct sim_worker workers[WORKERS_MAX];
-    struct sim_job *jobs;
-    uint64_t random, draws, processes;
-    int produced, violations;
-};
-
-static uint64_t draw(struct world *w, uint64_t below) { return mr_mix64(w->random + ++w->draws * UINT64_C(0x9e3779b97f4a7c15)) % below; }
 static bool chance(struct world *w, int of_4096) { return (int)draw(w, 4096) < of_4096; }
 
 struct sim_plan sim_plan_of(uint64_t seed, int jobs)
@@ -89,36 +25,36 @@ struct sim_plan sim_plan_of(uint64_t seed, int jobs)
     plan.twice = (int)(r >> 44 & 0xfff) % 20;
     plan.refuse = (int)(r >> 48 & 0xfff) % 200;
     plan.poison = seed % 8 == 1;
+    plan.length_max = LENGTH_MAX;
+    plan.tiers = TIERS;
+    plan.store = seed % 4 != 3;
+    plan.transactions = seed % 5 == 0;
     return plan;
 }
 
 struct sim_plan sim_plan_small(uint64_t seed, int64_t crash_at_append, bool after)
 {
     return (struct sim_plan){.seed = seed, .workers = 1, .partitions = 1, .jobs = 9, .fault_ns = 20 * MR_NS_PER_S, .delay_max_ns = 10 * MR_NS_PER_MS,
-                             .crash_at_append = crash_at_append, .crash_after = after};
-}
-
-/* ---- the engine: tokens are a function of seed and prefix ---- */
-
-static int length_of(uint64_t seed) { return 1 + (int)(mr_mix64(seed ^ 77) % LENGTH_MAX); }
-
-/* High bits: a hash of what came before; low four bits: who made it, or a hash of it too. */
-static int32_t token_of(uint64_t seed, uint64_t ctx, uint64_t salt, bool salted)
-{
-    uint64_t h = mr_mix64(seed ^ mr_mix64(ctx));
-    return (int32_t)((h >> 16 & 0x3ffff) << 4 | (salted ? salt & 15 : h & 15));
-}
-
-static struct mr_str token_text(int32_t id, char text[16])
-{
-    int n = snprintf(text, 16, "%x ", (unsigned)id);
-    return (struct mr_str){text, (size_t)n};
+                             .crash_at_append = crash_at_append, .crash_after = after, .length_max = LENGTH_MAX, .tiers = TIERS,
+                             .store = seed % 2 == 0, .transactions = seed % 5 == 0};
 }
 
 /* ---- jobs ---- */
 
+struct sim_plan sim_plan_interleaved(uint64_t seed)
+{
+    uint64_t r = mr_mix64(seed + 7);
+    return (struct sim_plan){.seed = seed, .workers = 3, .partitions = 1, .tiers = 1, .jobs = 1 + (int)(r % 3), .salted = r >> 8 & 1, .length_max = 2,
+                             .delay_max_ns = (int64_t)(r >> 16 & 15) * MR_NS_PER_MS, .crash = (int)(r >> 20 & 15), .stall = (int)(r >> 26 & 31),
+                             .reset = (int)(r >> 31 & 7), .drain = (int)(r >> 34 & 7), .lose = (int)(r >> 37 & 127), .lie = (int)(r >> 44 & 63),
+                             .twice = (int)(r >> 50 & 63), .refuse = (int)(r >> 56 & 255), .store = r >> 9 & 1, .transactions = (r >> 10 & 3) == 0,
+                             .interleaved = true};
+}
+
+static const struct mr_value held_mark;
+
 /* The sim's own job format: "id body fate", behind the encoding byte that decides how outcomes are written. */
-static struct mr_job *job_make(struct world *w, const struct mr_record *record, const struct mr_route *route, struct mr_refusal *refusal)
+static struct mr_job *job_make(const struct mr_record *record, const struct mr_route *route, bool parked, struct mr_refusal *refusal)
 {
     char text[96], name[96];
     struct mr_job *job = calloc(1, sizeof *job);
@@ -129,7 +65,6 @@ static struct mr_job *job_make(struct world *w, const struct mr_record *record, 
     text[record->value.n] = 0;
     char id[32];
     CHECK(sscanf(text, "%31s %llx %d", id, &body, &fate) == 3);
-    (void)w;
     snprintf(name, sizeof name, "acme/%s", id);
     mr_arena_init(&job->arena, 0);
     job->kind = MR_JOB_COMPLETION;
@@ -144,7 +79,9 @@ static struct mr_job *job_make(struct world *w, const struct mr_record *record, 
     job->sampling.seed = body;
     job->sampling.max_tokens = LENGTH_MAX;
     job->sampling.n_logprobs = job->sampling.n_prompt_logprobs = -1;
-    job->deadline_ms = fate == FATE_DEADLINE ? 200 + (int64_t)(body % 4000) : 0;
+    job->priority = parked; /* what the engine holds back is a job that was not moved yet */
+    job->deadline_ms = sim_deadline_ms(&(struct sim_job){.fate = (enum fate)fate, .body = body});
+    job->metadata = fate == FATE_HELD ? &held_mark : NULL;
     snprintf(job->body_hash, sizeof job->body_hash, "%064llx", body);
     int32_t *prompt = mr_arena_array(&job->arena, 3, sizeof *prompt);
     job->prompt_ids = prompt;
@@ -154,32 +91,52 @@ static struct mr_job *job_make(struct world *w, const struct mr_record *record, 
     return job;
 }
 
+/* A second record of an earlier job's name, mostly in its partition. */
+static void repeat(struct world *w, struct sim_job *job, int i)
+{
+    const struct sim_job *first = i ? &w->jobs[draw(w, (uint64_t)i)] : NULL;
+    if (!first || first->fate != FATE_PLAIN || first->timestamp_ms == w->clock.wall_ms) { /* one src must not name two of a name */
+        job->fate = FATE_PLAIN;
+        return;
+    }
+    strcpy(job->id, first->id);
+    if (draw(w, 3)) {
+        job->tier = first->tier;
+        job->partition = first->partition;
+    }
+    job->body = job->fate == FATE_DUPLICATE ? first->body : job->body;
+}
+
+static enum fate fate_of(uint64_t r)
+{
+    static const struct {
+        uint64_t below;
+        enum fate fate;
+    } shares[] = {{40, FATE_BAD}, {80, FATE_DUPLICATE}, {110, FATE_CONFLICT}, {190, FATE_CANCEL}, {250, FATE_DEADLINE}, {280, FATE_HELD}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        if (r < shares[i].below)
+            return shares[i].fate;
+    }
+    return FATE_PLAIN;
+}
+
 static void produce_job(struct world *w, int i)
 {
     struct sim_job *job = &w->jobs[i];
     uint64_t r = draw(w, 1000);
-    *job = (struct sim_job){.body = (draw(w, UINT64_MAX) & 0xffffffffff) | 16, .tier = (int)draw(w, TIERS), .partition = (int)draw(w,
-        (uint64_t)w->plan->partitions)};
-    job->fate = r < 40 ? FATE_BAD : r < 80 ? FATE_DUPLICATE : r < 110 ? FATE_CONFLICT : r < 190 ? FATE_CANCEL : r < 250 ? FATE_DEADLINE : FATE_PLAIN;
+    *job = (struct sim_job){.fate = fate_of(r), .body = (draw(w, UINT64_MAX) & 0xffffffffff) | 16, .tier = (int)draw(w, (uint64_t)w->plan->tiers),
+                            .partition = (int)draw(w, (uint64_t)w->plan->partitions)};
     if (w->plan->poison && i == w->plan->jobs / 2)
         job->fate = FATE_POISON;
     snprintf(job->id, sizeof job->id, "j%d", i);
-    if (job->fate == FATE_DUPLICATE || job->fate == FATE_CONFLICT) {
-        struct sim_job *first = i ? &w->jobs[draw(w, (uint64_t)i)] : NULL;
-        if (first && first->fate == FATE_PLAIN) {
-            strcpy(job->id, first->id);
-            job->tier = first->tier;
-            job->partition = first->partition;
-            job->body = job->fate == FATE_DUPLICATE ? first->body : job->body;
-        } else {
-            job->fate = FATE_PLAIN;
-        }
-    }
+    if (job->fate == FATE_DUPLICATE || job->fate == FATE_CONFLICT)
+        repeat(w, job, i);
     char text[96];
     int n = snprintf(text, sizeof text, "%s %llx %d", job->id, (unsigned long long)job->body, (int)(job->fate == FATE_DUPLICATE
         ? FATE_PLAIN : job->fate));
     struct mr_record record = {.topic = mr_str_from(w->routes[job->tier].jobs), .partition = job->partition, .value = {text, (size_t)n},
         .key = mr_str_from(job->id)};
+    job->timestamp_ms = w->clock.wall_ms;
     job->offset = mr_memory_append(w->memory, &record);
 }
 
@@ -206,22 +163,25 @@ static void worker_start(struct world *w, struct sim_worker *worker)
     worker->process = mr_mix64(w->plan->seed * 1000 + ++w->processes) | 1;
     worker->random = worker->process;
     worker->salt = w->processes;
+    worker->skew_ns = (int64_t)draw(w, 7200) * MR_NS_PER_S;
     snprintf(worker->name, sizeof worker->name, "w%d", index);
     struct mr_owner_config config = {
-        .routes = w->routes, .n_routes = TIERS, .process = worker->process, .worker = worker->name, .build = "sim", .model_digest = "m",
+        .routes = w->routes, .n_routes = w->plan->tiers, .process = worker->process, .worker = worker->name, .build = "sim", .model_digest = "m",
             .tokenizer_digest = "t",
         .tier = {{1, 0}, {8, 100 * MR_NS_PER_MS}, {64, MR_NS_PER_S}}, .max_jobs = RUNS_MAX, .max_jobs_per_partition = 24, .max_waiting = 16,
             .max_tenants = 4,
-        .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = 300 * MR_NS_PER_MS, .state_expire_ms = 1000, .random = worker_random,
-            .self = worker};
+        .max_bytes = 1 << 20, .max_dead_bytes = 1 << 20, .grace_ns = 300 * MR_NS_PER_MS, .state_expire_ms = 1000, .audit = "audit", .move_ns = 500 * MR_NS_PER_MS, .ask_first = w->plan->store, .journal = w->plan->store,
+        .vocabulary = INT32_MAX, .transactions = w->plan->transactions, .random = worker_random, .self = worker};
     CHECK(mr_owner_open(&config, &worker->owner, NULL) == MR_OK);
-    worker->client = mr_memory_client_open(w->memory, w->inputs, TIERS, &worker->port);
+    worker->client = mr_memory_client_open(w->memory, w->inputs, 2 * w->plan->tiers, &worker->port);
 }
 
 static void worker_stop(struct sim_worker *worker)
 {
     for (int i = 0; i < worker->n_admissions; i++)
         mr_job_free(worker->admissions[i].job);
+    for (int i = 0; i < worker->n_answers; i++)
+        free(worker->answers[i].text);
     mr_owner_close(worker->owner);
     mr_memory_client_crash(worker->client);
     memset(worker, 0, sizeof *worker);
@@ -238,8 +198,9 @@ static void engine_submit(struct world *w, struct sim_worker *worker, const stru
         char id[32] = {0};
         memcpy(id, in->job->id.p, in->job->id.n);
         *run = (struct engine_run){.live = true, .handle = in->run, .seed = in->job->sampling.seed, .seq = in->n_accepted,
-            .length = length_of(in->job->sampling.seed)};
+            .length = sim_length(w, in->job->sampling.seed)};
         run->ctx = mr_fold_ctx(mr_fnv1a64(MR_FNV1A64_START, in->job->name.p, in->job->name.n), 0, in->accepted, (size_t)in->n_accepted);
+        run->held = in->job->metadata == &held_mark && !in->job->priority;
         run->poison = w->plan->poison && strtol(id + 1, NULL, 10) == w->plan->jobs / 2;
         return;
     }
@@ -277,7 +238,7 @@ static void perform(struct world *w, struct sim_worker *worker, const struct mr_
         CHECK(worker->n_admissions < RUNS_MAX * 2);
         struct admission *admission = &worker->admissions[worker->n_admissions++];
         *admission = (struct admission){.handle = a->handle};
-        admission->job = job_make(w, &a->record, a->route, &admission->refusal);
+        admission->job = job_make(&a->record, a->route, a->parked, &admission->refusal);
         break;
     }
     case MR_OWNER_DO_SUBMIT: engine_submit(w, worker, &a->engine); break;
@@ -290,8 +251,8 @@ static void perform(struct world *w, struct sim_worker *worker, const struct mr_
         CHECK(worker->n_dropped < RUNS_MAX * 4);
         worker->dropped[worker->n_dropped++] = a->handle;
         break;
-    case MR_OWNER_DO_STATE:
-    case MR_OWNER_DO_ASK:
+    case MR_OWNER_DO_STATE: sim_store_put(w, &a->state); break;
+    case MR_OWNER_DO_ASK: sim_store_ask(w, worker, &a->ask); break;
     case MR_OWNER_DO_COUNT: break;
     case MR_OWNER_DO_EXIT: worker->dying = true; break;
     }
@@ -301,7 +262,8 @@ static void step(struct world *w, struct sim_worker *worker, const struct mr_own
 {
     const struct mr_owner_action *actions;
     size_t n;
-    mr_owner_step(worker->owner, event, w->clock.monotonic_ns, &actions, &n);
+    w->totals->steps++;
+    mr_owner_step(worker->owner, event, w->clock.monotonic_ns + worker->skew_ns, &actions, &n);
     for (size_t i = 0; i < n; i++)
         perform(w, worker, &actions[i]);
     mr_owner_check(worker->owner);
@@ -315,41 +277,97 @@ static void engine_end(struct world *w, struct sim_worker *worker, struct engine
     step(w, worker, &event);
 }
 
+static void engine_tokens(struct world *w, struct sim_worker *worker, struct engine_run *run)
+{
+    int32_t ids[3];
+    char text[64] = "", piece[16];
+    int n = 1 + (int)draw(w, 3);
+    if (n > run->length - run->seq)
+        n = (int)(run->length - run->seq);
+    for (int k = 0; k < n; k++) {
+        ids[k] = sim_token(run->seed, run->ctx, worker->salt, w->plan->salted);
+        run->ctx = mr_fold_ctx(run->ctx, 0, &ids[k], 1);
+        sim_token_text(ids[k], piece);
+        strcat(text, piece);
+    }
+    struct mr_owner_event event = {.kind = MR_OWNER_TOKENS, .handle = run->handle, .seq = run->seq, .n_tokens = n, .ids = ids,
+        .text = mr_str_from(text)};
+    run->seq += n;
+    w->totals->tokens_made += n;
+    step(w, worker, &event);
+}
+
+static void engine_one(struct world *w, struct sim_worker *worker, struct engine_run *run)
+{
+    if (run->cancelled) {
+        engine_end(w, worker, run, MR_FINISH_CANCELLED);
+    } else if (run->poison) {
+        worker->dying = true;
+    } else if (run->held) {
+        if (!run->told_held)
+            step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_HELD, .handle = run->handle, .on = true});
+        run->told_held = true;
+    } else if (run->seq < run->length) {
+        engine_tokens(w, worker, run);
+    } else {
+        engine_end(w, worker, run, MR_FINISH_STOP);
+    }
+}
+
 static void engine_step(struct world *w, struct sim_worker *worker)
 {
     for (int i = 0; i < RUNS_MAX * 2 && !worker->dying; i++) {
-        struct engine_run *run = &worker->runs[i];
-        if (!run->live || draw(w, 3) == 0)
-            continue;
-        if (run->cancelled) {
-            engine_end(w, worker, run, MR_FINISH_CANCELLED);
-            continue;
-        }
-        if (run->poison) {
-            worker->dying = true;
-            return;
-        }
-        if (run->seq < run->length) {
-            int32_t ids[3];
-            char text[64] = "", piece[16];
-            int n = 1 + (int)draw(w, 3);
-            if (n > run->length - run->seq)
-                n = (int)(run->length - run->seq);
-            for (int k = 0; k < n; k++) {
-                ids[k] = token_of(run->seed, run->ctx, worker->salt, w->plan->salted);
-                run->ctx = mr_fold_ctx(run->ctx, 0, &ids[k], 1);
-                token_text(ids[k], piece);
-                strcat(text, piece);
-            }
-            struct mr_owner_event event = {.kind = MR_OWNER_TOKENS, .handle = run->handle, .seq = run->seq, .n_tokens = n, .ids = ids,
-                .text = mr_str_from(text)};
-            run->seq += n;
-            w->totals->tokens_made += n;
-            step(w, worker, &event);
-        } else {
-            engine_end(w, worker, run, MR_FINISH_STOP);
-        }
+        if (worker->runs[i].live && draw(w, 3) != 0)
+            engine_one(w, worker, &worker->runs[i]);
     }
+}
+
+/* Each of the following gives the worker one event of a kind, if there is one. */
+static bool give_log(struct world *w, struct sim_worker *worker)
+{
+    struct mr_log_event log;
+    if (worker->dying || !worker->port.poll(worker->port.self, 0, &log))
+        return false;
+    step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_LOG, .log = &log});
+    return true;
+}
+
+static bool give_dropped(struct world *w, struct sim_worker *worker)
+{
+    if (worker->dying || !worker->n_dropped)
+        return false;
+    struct mr_owner_event event = {.kind = MR_OWNER_DROPPED, .handle = worker->dropped[0]};
+    memmove(worker->dropped, worker->dropped + 1, sizeof *worker->dropped * (size_t)--worker->n_dropped);
+    step(w, worker, &event);
+    return true;
+}
+
+static bool give_admitted(struct world *w, struct sim_worker *worker)
+{
+    if (worker->dying || !worker->n_admissions)
+        return false;
+    struct admission a = worker->admissions[0];
+    memmove(worker->admissions, worker->admissions + 1, sizeof *worker->admissions * (size_t)--worker->n_admissions);
+    struct mr_owner_event event = {.kind = MR_OWNER_ADMITTED, .handle = a.handle, .job = a.job, .refusal = &a.refusal};
+    step(w, worker, &event);
+    return true;
+}
+
+static bool give_answer(struct world *w, struct sim_worker *worker)
+{
+    if (worker->dying || !worker->n_answers)
+        return false;
+    struct mr_state_answer answer = worker->answers[0];
+    memmove(worker->answers, worker->answers + 1, sizeof *worker->answers * (size_t)--worker->n_answers);
+    step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_ANSWER, .answer = &answer});
+    free(answer.text);
+    return true;
+}
+
+static void give_tick(struct world *w, struct sim_worker *worker)
+{
+    if (!worker->dying)
+        step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_TICK});
 }
 
 static void worker_step(struct world *w, struct sim_worker *worker)
@@ -357,27 +375,17 @@ static void worker_step(struct world *w, struct sim_worker *worker)
     bool engine_first = draw(w, 2);
     if (engine_first)
         engine_step(w, worker);
-    int polls = 1 + (int)draw(w, 60);
-    struct mr_log_event log;
-    while (polls-- > 0 && !worker->dying && worker->port.poll(worker->port.self, 0, &log)) {
-        struct mr_owner_event event = {.kind = MR_OWNER_LOG, .log = &log};
-        step(w, worker, &event);
-    }
-    while (worker->n_dropped && !worker->dying) {
-        struct mr_owner_event event = {.kind = MR_OWNER_DROPPED, .handle = worker->dropped[0]};
-        memmove(worker->dropped, worker->dropped + 1, sizeof *worker->dropped * (size_t)--worker->n_dropped);
-        step(w, worker, &event);
-    }
-    while (worker->n_admissions && !worker->dying && draw(w, 4)) {
-        struct admission a = worker->admissions[0];
-        memmove(worker->admissions, worker->admissions + 1, sizeof *worker->admissions * (size_t)--worker->n_admissions);
-        struct mr_owner_event event = {.kind = MR_OWNER_ADMITTED, .handle = a.handle, .job = a.job, .refusal = &a.refusal};
-        step(w, worker, &event);
-    }
-    if (!engine_first && !worker->dying)
+    for (int polls = 1 + (int)draw(w, 60); polls > 0 && give_log(w, worker); polls--)
+        ;
+    while (give_dropped(w, worker))
+        ;
+    while (draw(w, 4) && give_admitted(w, worker))
+        ;
+    while (draw(w, 4) && give_answer(w, worker))
+        ;
+    if (!engine_first)
         engine_step(w, worker);
-    if (!worker->dying)
-        step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_TICK});
+    give_tick(w, worker);
 }
 
 /* ---- the world ---- */
@@ -392,18 +400,21 @@ static void world_open(struct world *w, const struct sim_plan *plan, struct sim_
         .wall_ms = 1700000000000}};
     w->memory = mr_memory_open(plan->seed, &w->clock);
     w->jobs = calloc((size_t)plan->jobs, sizeof *w->jobs);
-    CHECK(w->memory && w->jobs);
-    for (int t = 0; t < TIERS; t++) {
+    w->store = plan->store ? calloc(STORE_MAX, sizeof *w->store) : NULL;
+    CHECK(w->memory && w->jobs && (w->store || !plan->store));
+    for (int t = 0; t < plan->tiers; t++) {
         w->routes[t] = (struct mr_route){.name = names[t][0], .jobs = names[t][1], .stream = names[t][2], .parked = names[t][3],
             .stream_parked = names[t][4],
                                          .results = "results", .dead = "dead", .control = "control", .tier = (enum mr_tier)t, .tenant = "acme"};
         w->inputs[t] = names[t][1];
-        mr_memory_topic(w->memory, names[t][1], plan->partitions);
-        mr_memory_topic(w->memory, names[t][2], plan->partitions);
+        w->inputs[plan->tiers + t] = names[t][3];
+        for (int k = 1; k <= 4; k++)
+            mr_memory_topic(w->memory, names[t][k], plan->partitions);
     }
     mr_memory_topic(w->memory, "results", 2);
     mr_memory_topic(w->memory, "dead", 1);
     mr_memory_topic(w->memory, "control", 1);
+    mr_memory_topic(w->memory, "audit", 1);
     struct mr_memory_faults faults = {plan->lose, plan->lie, plan->twice, plan->refuse, plan->delay_max_ns, 400 * MR_NS_PER_MS};
     mr_memory_set_faults(w->memory, &faults);
 }
@@ -425,22 +436,12 @@ static void strike(struct world *w)
             step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_DRAIN});
         }
     }
+    if (chance(w, 4))
+        sim_store_flush(w);
     if (chance(w, w->plan->reset)) {
         w->totals->resets++;
         mr_memory_group_reset(w->memory, draw(w, 2));
     }
-}
-
-static bool all_committed(const struct world *w)
-{
-    for (int t = 0; t < TIERS; t++) {
-        for (int p = 0; p < w->plan->partitions; p++) {
-            int64_t end = mr_memory_end(w->memory, w->inputs[t], p), committed = mr_memory_committed(w->memory, w->inputs[t], p);
-            if (end > 0 && committed != end)
-                return false;
-        }
-    }
-    return true;
 }
 
 static void produce_some(struct world *w)
@@ -452,6 +453,21 @@ static void produce_some(struct world *w)
         if (w->jobs[i].fate == FATE_CANCEL && draw(w, 40) == 0)
             produce_cancel(w, &w->jobs[i]);
     }
+}
+
+static void worker_begin(struct world *w, struct sim_worker *worker)
+{
+    worker_start(w, worker);
+    if (w->store)
+        step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_STORE, .on = true});
+}
+
+static void bury(struct world *w, struct sim_worker *worker)
+{
+    if (!worker->dying)
+        return;
+    w->totals->crashes++;
+    worker_stop(worker);
 }
 
 static void run_world(struct world *w)
@@ -475,206 +491,76 @@ static void run_world(struct world *w)
         for (int k = 0; k < w->plan->workers; k++) {
             struct sim_worker *worker = &w->workers[(k + (int)(i % w->plan->workers)) % w->plan->workers];
             if (!worker->owner && (!faults || draw(w, 100) == 0))
-                worker_start(w, worker);
+                worker_begin(w, worker);
             if (!worker->owner || (faults && w->clock.monotonic_ns < worker->stalled_until_ns))
                 continue;
             if (!worker->dying)
                 worker_step(w, worker);
-            if (worker->dying) {
-                w->totals->crashes++;
-                worker_stop(worker);
-            }
+            bury(w, worker);
         }
-        if (!faults && w->produced == w->plan->jobs && i % 16 == 0 && all_committed(w))
+        if (!faults && w->produced == w->plan->jobs && i % 16 == 0 && sim_all_committed(w))
             return;
     }
 }
 
-/* ---- the judge ---- */
+/* ---- one event at a time ---- */
 
-static void wrong(struct world *w, const struct sim_job *job, const char *what, long long a, long long b)
+/* A worker's next event, of a kind that chance picks. */
+static void one_event(struct world *w, struct sim_worker *worker)
 {
-    w->violations++;
-    if (w->violations <= 12)
-        printf("seed %llu: %s/%d/%lld %s fate %d: %s (%lld, %lld)\n", (unsigned long long)w->plan->seed, job ? w->inputs[job->tier] : "", job
-            ? job->partition : 0,
-               (long long)(job ? job->offset : 0), job ? job->id : "", job ? (int)job->fate : 0, what, a, b);
-}
-
-struct view {
-    struct mr_fold fold;
-    bool named;
-    struct mr_buf text;
-    enum mr_reason reason;
-    struct mr_str result;
-    bool dead;
-};
-
-static struct sim_job *job_at(struct world *w, const struct mr_str topic, int partition, int64_t offset)
-{
-    for (int i = 0; i < w->plan->jobs; i++) {
-        if (w->jobs[i].partition == partition && w->jobs[i].offset == offset && mr_str_is(topic, w->inputs[w->jobs[i].tier]))
-            return &w->jobs[i];
+    switch (draw(w, 12)) {
+    case 0: give_dropped(w, worker); break;
+    case 1: give_admitted(w, worker); break;
+    case 2: give_answer(w, worker); break;
+    case 3: give_tick(w, worker); break;
+    case 4:
+    case 5: {
+        struct engine_run *run = &worker->runs[draw(w, 4)];
+        if (run->live)
+            engine_one(w, worker, run);
+        break;
     }
-    return NULL;
-}
-
-static bool outcome_allowed(const struct sim_job *job, const struct view *view)
-{
-    enum mr_fold_kind end = view->fold.end;
-    switch (job->fate) {
-    case FATE_PLAIN: return end == MR_FOLD_DONE;
-    case FATE_BAD: return end == MR_FOLD_FAILED && view->reason == MR_REASON_OUT_OF_RANGE;
-    case FATE_DUPLICATE: /* the first may be forgotten, and then another of its name be the first */
-        return end == MR_FOLD_DONE || end == MR_FOLD_DUPLICATE || (end == MR_FOLD_FAILED && view->reason == MR_REASON_ID_CONFLICT);
-    case FATE_CONFLICT: return end == MR_FOLD_DONE || (end == MR_FOLD_FAILED && view->reason == MR_REASON_ID_CONFLICT);
-    case FATE_CANCEL: return end == MR_FOLD_DONE || end == MR_FOLD_CANCELLED;
-    case FATE_DEADLINE: return end == MR_FOLD_DONE || end == MR_FOLD_EXPIRED;
-    case FATE_POISON: return end == MR_FOLD_FAILED && view->reason == MR_REASON_POISON;
-    default: return false;
+    default: give_log(w, worker); break;
     }
 }
 
-static void judge_tokens(struct world *w, const struct sim_job *job, struct view *view, const struct mr_stream_record *rec)
+/* Time stands still mostly; now and then it is an acknowledgement's, a back-off's or a session's. */
+static void pass_time(struct world *w, bool faults)
 {
-    uint64_t ctx = view->fold.ctx; /* before this record */
-    for (int32_t i = 0; i < rec->n_ids; i++) {
-        int32_t made = token_of(job->body, ctx, (uint64_t)rec->ids[i], w->plan->salted);
-        if (made != rec->ids[i])
-            wrong(w, job, "a token of another prefix", view->fold.seq + i, rec->ids[i]);
-        ctx = mr_fold_ctx(ctx, 0, &rec->ids[i], 1);
-        char piece[16];
-        mr_buf_add_str(&view->text, token_text(rec->ids[i], piece));
-    }
-    size_t n = rec->text.n;
-    if (n > view->text.n || memcmp(view->text.p + view->text.n - n, rec->text.p, n) != 0)
-        wrong(w, job, "text that is not its tokens'", (long long)n, 0);
+    static const int64_t most_ms[] = {2, 2, 2, 2, 20, 20, 300, 7000};
+    int64_t ms = draw(w, 8) ? 0 : (int64_t)draw(w, (uint64_t)most_ms[draw(w, faults ? 8 : 7)] + 1);
+    w->clock.monotonic_ns += ms * MR_NS_PER_MS;
+    w->clock.wall_ms += ms;
+    mr_memory_step(w->memory);
 }
 
-static void judge_stream(struct world *w, struct view *views)
+static void run_interleaved(struct world *w)
 {
-    for (int t = 0; t < TIERS; t++) {
-        for (int p = 0; p < w->plan->partitions; p++) {
-            struct mr_record in;
-            for (int64_t o = 0; mr_memory_read(w->memory, w->routes[t].stream, p, o, &in); o++) {
-                struct mr_stream_record rec;
-                struct mr_arena arena;
-                mr_arena_init(&arena, 0);
-                w->totals->records++;
-                w->totals->digest = mr_fnv1a64(w->totals->digest, in.value.p, in.value.n);
-                CHECK(mr_stream_record_decode(&in, &arena, &rec, NULL) == MR_OK);
-                struct sim_job *job = job_at(w, mr_str_from(w->inputs[t]), p, rec.src.offset);
-                if (!job) {
-                    wrong(w, NULL, "a run of no record", rec.src.offset, o);
-                    mr_arena_fini(&arena);
-                    continue;
-                }
-                struct view *view = &views[job - w->jobs];
-                if (!view->named)
-                    mr_fold_init(&view->fold, rec.job.p, rec.job.n);
-                view->named = true;
-                struct mr_fold_record record = mr_stream_record_fold(&rec);
-                struct mr_fold before = view->fold;
-                if (mr_fold_add(&view->fold, &record)) {
-                    w->totals->accepted++;
-                    w->totals->starts += rec.kind == MR_FOLD_START;
-                    struct view at = *view;
-                    at.fold = before;
-                    if (rec.kind == MR_FOLD_TOK) {
-                        judge_tokens(w, job, &at, &rec);
-                        view->text = at.text;
-                    }
-                    if (mr_fold_is_terminal(rec.kind)) {
-                        mr_buf_add_str(&view->text, rec.text);
-                        view->reason = rec.reason;
-                    }
-                } else {
-                    w->totals->ignored++;
-                }
-                mr_arena_fini(&arena);
-            }
+    struct mr_memory_faults calm = {.delay_max_ns = MR_NS_PER_MS};
+    int events = 100 + (int)draw(w, 900);
+    for (int64_t i = 0; i < 400000; i++) {
+        bool faults = i < events;
+        if (i == events)
+            mr_memory_set_faults(w->memory, &calm);
+        if (w->produced < w->plan->jobs && (!faults || draw(w, 8) == 0))
+            produce_job(w, w->produced++);
+        for (int k = 0; k < w->produced; k++) {
+            if (w->jobs[k].fate == FATE_CANCEL && faults && draw(w, 256) == 0)
+                produce_cancel(w, &w->jobs[k]);
         }
+        if (faults)
+            strike(w);
+        pass_time(w, faults);
+        struct sim_worker *worker = &w->workers[draw(w, (uint64_t)w->plan->workers)];
+        if (!worker->owner && (!faults || draw(w, 8) == 0))
+            worker_begin(w, worker);
+        else if (worker->owner && (!faults || w->clock.monotonic_ns >= worker->stalled_until_ns))
+            one_event(w, worker);
+        for (int k = 0; k < w->plan->workers; k++)
+            bury(w, &w->workers[k]);
+        if (!faults && i % 64 == 0 && w->produced == w->plan->jobs && sim_all_committed(w))
+            return;
     }
-}
-
-static bool contains(struct mr_str whole, struct mr_str part)
-{
-    for (size_t i = 0; i + part.n <= whole.n; i++) {
-        if (part.n == 0 || memcmp(whole.p + i, part.p, part.n) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void judge_results(struct world *w, struct view *views)
-{
-    for (int p = 0; p < 2; p++) {
-        struct mr_record in;
-        for (int64_t o = 0; mr_memory_read(w->memory, "results", p, o, &in); o++) {
-            struct mr_str src = mr_record_header(&in, "mr-src");
-            struct mr_arena arena;
-            mr_arena_init(&arena, 0);
-            w->totals->results++;
-            long long offset = atoll(src.n ? src.p : "-1");
-            bool found = false;
-            for (int i = 0; i < w->plan->jobs && !found; i++) {
-                char name[48];
-                snprintf(name, sizeof name, "acme/%s", w->jobs[i].id);
-                if (w->jobs[i].offset != offset || !mr_str_is(in.key, name))
-                    continue;
-                found = true;
-                if (views[i].result.p && !mr_str_equal(views[i].result, in.value))
-                    wrong(w, &w->jobs[i], "two results that differ", o, p), printf("  %.*s\n  %.*s\n", (int)views[i].result.n, views[i].result.p,
-                        (int)in.value.n, in.value.p);
-                w->totals->result_repeats += views[i].result.p != NULL;
-                views[i].result = in.value;
-            }
-            if (!found)
-                wrong(w, NULL, "a result of no record", offset, o);
-            mr_arena_fini(&arena);
-        }
-    }
-}
-
-static void judge_dead(struct world *w, struct view *views)
-{
-    struct mr_record in;
-    for (int64_t o = 0; mr_memory_read(w->memory, "dead", 0, o, &in); o++) {
-        struct mr_str position = mr_record_header(&in, "mr-dead-position");
-        for (int i = 0; i < w->plan->jobs; i++) {
-            char text[96];
-            snprintf(text, sizeof text, "%s/%d/%lld", w->inputs[w->jobs[i].tier], w->jobs[i].partition, (long long)w->jobs[i].offset);
-            if (mr_str_is(position, text))
-                views[i].dead = true;
-        }
-    }
-}
-
-static void judge_job(struct world *w, const struct sim_job *job, struct view *view)
-{
-    if (!view->named || !view->fold.closed) {
-        wrong(w, job, "not closed", view->named ? (long long)view->fold.starts : -1, view->fold.seq);
-        return;
-    }
-    if (!outcome_allowed(job, view))
-        wrong(w, job, "an outcome that its fate does not allow", view->fold.end, view->reason);
-    if (view->fold.end == MR_FOLD_DONE && view->fold.seq != length_of(job->body))
-        wrong(w, job, "a length that is not the undisturbed run's", view->fold.seq, length_of(job->body));
-    bool failed = view->fold.end == MR_FOLD_FAILED;
-    bool wants = view->fold.end != MR_FOLD_DUPLICATE && view->reason != MR_REASON_ID_CONFLICT;
-    if (wants != (view->result.p != NULL))
-        wrong(w, job, wants ? "no result" : "a result that must not be", view->fold.end, 0);
-    if (failed != view->dead)
-        wrong(w, job, failed ? "no dead letter" : "a dead letter that must not be", view->fold.end, 0);
-    if (view->fold.end == MR_FOLD_DONE && !contains(view->result, mr_buf_view(&view->text)))
-        wrong(w, job, "a result without the accepted text", 0, 0);
-    w->totals->tokens += view->fold.seq;
-    w->totals->done += view->fold.end == MR_FOLD_DONE;
-    w->totals->failed += failed;
-    w->totals->cancelled += view->fold.end == MR_FOLD_CANCELLED;
-    w->totals->expired += view->fold.end == MR_FOLD_EXPIRED;
-    w->totals->duplicates += view->fold.end == MR_FOLD_DUPLICATE;
-    w->totals->poison += view->reason == MR_REASON_POISON;
 }
 
 int sim_run(const struct sim_plan *plan, struct sim_totals *totals)
@@ -682,24 +568,17 @@ int sim_run(const struct sim_plan *plan, struct sim_totals *totals)
     static struct world w;
     mr_log_setup(getenv("SIM_LOG") ? MR_LOG_INFO : MR_LOG_ERROR, false);
     world_open(&w, plan, totals);
-    run_world(&w);
+    if (plan->interleaved)
+        run_interleaved(&w);
+    else
+        run_world(&w);
     totals->jobs += plan->jobs;
-    if (!all_committed(&w))
-        wrong(&w, NULL, "not committed to the end within an hour", w.produced, plan->jobs);
-    struct view *views = calloc((size_t)plan->jobs, sizeof *views);
-    CHECK(views);
-    judge_stream(&w, views);
-    judge_results(&w, views);
-    judge_dead(&w, views);
-    for (int i = 0; i < plan->jobs; i++) {
-        judge_job(&w, &w.jobs[i], &views[i]);
-        mr_buf_fini(&views[i].text);
-    }
+    sim_judge(&w);
     for (int i = 0; i < plan->workers; i++) {
         if (w.workers[i].owner)
             worker_stop(&w.workers[i]);
     }
-    free(views);
+    sim_store_close(&w);
     free(w.jobs);
     mr_memory_close(w.memory);
     return w.violations;
@@ -723,6 +602,8 @@ void sim_totals_print(const struct sim_totals *t)
     printf("sim: crashes %lld, stalls %lld, group resets %lld, drains %lld; stream records %lld, ignored %lld, starts accepted %lld\n",
            (long long)t->crashes, (long long)t->stalls, (long long)t->resets, (long long)t->drains, (long long)t->records, (long long)t->ignored,
                (long long)t->starts);
+    printf("sim: moved %lld, parked copies that ended as duplicates %lld; duplicates elsewhere %lld; the store answered %lld; owner steps %lld\n",
+           (long long)t->moved, (long long)t->copies, (long long)t->elsewhere, (long long)t->hints, (long long)t->steps);
     printf("sim: tokens %lld, made %lld; results %lld, repeated %lld; digest %016llx\n", (long long)t->tokens, (long long)t->tokens_made,
         (long long)t->results,
            (long long)t->result_repeats, (unsigned long long)t->digest);

@@ -19,16 +19,23 @@ struct sim_plan {
     bool poison;
     int64_t crash_at_append; /* > 0: a worker dies at this append of its own, and every later one */
     bool crash_after;        /* behind it instead of before it */
+    int length_max, tiers;   /* tokens of a job; routes, at most 3 */
+    bool store;              /* there is a store, which forgets, is silent and lies */
+    bool transactions;
+    bool interleaved;        /* one event at a time, in any order */
 };
 
 struct sim_totals {
     int64_t jobs, records, accepted, ignored, starts, done, failed, cancelled, expired, duplicates, poison;
     int64_t crashes, stalls, resets, drains, lost_records, tokens, tokens_made, results, result_repeats;
+    int64_t moved, copies, elsewhere, hints, steps;
     uint64_t digest; /* over every record of every stream: the same seed, the same digest */
 };
 
 struct sim_plan sim_plan_of(uint64_t seed, int jobs);
 struct sim_plan sim_plan_small(uint64_t seed, int64_t crash_at_append, bool after);
+/* As small as the protocol's model: one to three jobs of two tokens, three workers, one partition. */
+struct sim_plan sim_plan_interleaved(uint64_t seed);
 /* Number of violations; each is printed. */
 int sim_run(const struct sim_plan *plan, struct sim_totals *totals);
 void sim_totals_add(struct sim_totals *sum, const struct sim_totals *one);
