@@ -100,16 +100,18 @@ class Kafka:
                        input=text.encode(), check=True)
 
     def send_bytes(self, topic, values, partition=-1, key=None, headers=()):
-        """Records of any bytes (None: no value), all with one key: a file each."""
+        """Records of any bytes, all with one key: a file each."""
         names = []
         for value in values:
             self.files += 1
             names.append("%s/record-%d" % (self.work, self.files))
             with open(names[-1], "wb") as file:
-                file.write(value or b"")
+                file.write(value)
         command = ["kcat", "-P", "-b", self.bootstrap, "-t", topic, "-p", str(partition), "-X", "message.max.bytes=4000000"]
-        command += ["-Z"] if None in values else []
         command += ["-k", key] if key else []
         for header in headers:
             command += ["-H", header]
         subprocess.run(command + names, check=True)
+
+    def send_no_value(self, topic, key):
+        subprocess.run(["kcat", "-P", "-b", self.bootstrap, "-t", topic, "-K", "\t", "-Z"], input=(key + "\t\n").encode(), check=True)
