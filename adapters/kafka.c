@@ -89,7 +89,7 @@ struct kafka_slot *kafka_slot_add(struct kafka_slots *slots, const char *topic, 
     }
     memmove(&slots->items[i + 1], &slots->items[i], (slots->n - i) * sizeof *slots->items);
     slots->n++;
-    slots->items[i] = (struct kafka_slot){.partition = partition, .next = -1};
+    slots->items[i] = (struct kafka_slot){.partition = partition, .next = -1, .hole = -1};
     CHECK(kafka_topic_copy(slots->items[i].topic, mr_str_from(topic)));
     return &slots->items[i];
 }

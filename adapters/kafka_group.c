@@ -7,7 +7,8 @@
  * Invariants
  * 1. A slot exists from ASSIGNED to REVOKED; `next` is the offset that the caller gets next. A record of no slot, of a paused
  *    one, or below `next` is never told: what librdkafka fetched ahead of a pause or a seek cannot come twice.
- * 2. RESUME seeks to `next`: 2.0.2's own resume has lost records, and does not wake the broker's thread for up to a second.
+ * 2. RESUME seeks to `next`: 2.0.2's own resume has lost records, and does not wake the broker's thread for up to a second. A seek may
+ *    fail unseen, so a record behind a gap is told only when reading from `next` again has led to the same record.
  * 3. A commit's answer is OK only if its partition's assignment is the one that it was asked in.
  * 4. Partitions start at explicit offsets (committed, or the log's start). An offset that the log does not hold is told as
  *    OUT_OF_RANGE and reading goes on at the log's start: librdkafka has stopped that partition, so all are assigned anew
@@ -243,11 +244,26 @@ static void tell_failure(struct kafka *k, const rd_kafka_message_t *message)
     kafka_tell_trouble(k, MR_ERR_IO, false, topic, message->partition, rd_kafka_message_errstr(message));
 }
 
-/* Whether the record is the caller's next (invariant 1). */
-static bool is_next(struct kafka_slot *slot, const rd_kafka_message_t *message)
+static void seek_to_next(struct kafka *k, const struct kafka_slot *slot)
+{
+    rd_kafka_topic_partition_list_t *list = list_of(slot, slot->next >= 0 ? slot->next : RD_KAFKA_OFFSET_BEGINNING);
+    rd_kafka_error_t *error = rd_kafka_seek_partitions(k->group, list, 0);
+    if (error)
+        rd_kafka_error_destroy(error);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Whether the record is the caller's next (invariants 1 and 2). */
+static bool is_next(struct kafka *k, struct kafka_slot *slot, const rd_kafka_message_t *message)
 {
     if (!slot || slot->paused || message->offset < slot->next)
         return false;
+    if (slot->next >= 0 && message->offset > slot->next && slot->hole != message->offset) {
+        slot->hole = message->offset;
+        seek_to_next(k, slot);
+        return false;
+    }
+    slot->hole = -1;
     slot->next = message->offset + 1;
     return true;
 }
@@ -258,22 +274,13 @@ bool kafka_group_next(struct kafka *k, struct mr_log_event *event)
     while (!k->pending && (message = rd_kafka_consumer_poll(k->group, 0))) {
         if (message->err) {
             tell_failure(k, message);
-        } else if (is_next(kafka_slot_find(&k->inputs, rd_kafka_topic_name(message->rkt), message->partition), message)) {
+        } else if (is_next(k, kafka_slot_find(&k->inputs, rd_kafka_topic_name(message->rkt), message->partition), message)) {
             kafka_tell_record(k, MR_LOG_RECORD, message, event);
             return true;
         }
         rd_kafka_message_destroy(message);
     }
     return false;
-}
-
-static void seek_to_next(struct kafka *k, const struct kafka_slot *slot)
-{
-    rd_kafka_topic_partition_list_t *list = list_of(slot, slot->next >= 0 ? slot->next : RD_KAFKA_OFFSET_BEGINNING);
-    rd_kafka_error_t *error = rd_kafka_seek_partitions(k->group, list, 0);
-    if (error)
-        rd_kafka_error_destroy(error);
-    rd_kafka_topic_partition_list_destroy(list);
 }
 
 enum mr_status kafka_group_pause(struct kafka *k, const struct mr_log_action *action, bool pause)
@@ -311,6 +318,10 @@ enum mr_status kafka_group_commit(struct kafka *k, const struct mr_log_action *a
     const struct kafka_slot *slot = kafka_slot_find(&k->inputs, topic, partition);
     if (!slot && !k->unassign_ns) {
         answer(k, action->tag, topic, partition, MR_COMMIT_NOT_OWNER, "not assigned");
+        return MR_OK;
+    }
+    if (action->transaction && k->transaction && k->group) {
+        kafka_transaction_commit(k, action, slot ? slot->assignment : 0, generation_of(k->group));
         return MR_OK;
     }
     if (k->commits >= MR_KAFKA_COMMITS_MAX)

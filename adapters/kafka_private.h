@@ -14,6 +14,7 @@ struct kafka_slot {
     char topic[KAFKA_TOPIC_BYTES];
     int32_t partition;
     int64_t next;          /* offset that the caller has next; -1: wherever the log starts; followed: MR_LOG_FROM_END */
+    int64_t hole;          /* group: the offset that came in place of `next` before it was read again; -1: none */
     uint64_t assignment;   /* group: which assignment this is; never repeats in a port */
     bool paused;           /* group: by the caller */
     int64_t end;           /* followed: the log's end as the first fetch since `follow` saw it; -1: not yet */
