@@ -153,7 +153,8 @@ static void dead_show(const struct mr_dead_letter *letter, bool json)
 /* ---- redrive ---- */
 
 /* The letter's record again, into its input topic. */
-static enum mr_status dead_send(struct dead *d, const struct mr_dead_letter *letter, struct mr_arena *arena, struct mr_record *out, struct mr_err *err)
+static enum mr_status dead_send(struct dead *d, const struct mr_dead_letter *letter, struct mr_arena *arena, struct mr_record *out,
+                                struct mr_err *err)
 {
     const char *topic;
     int32_t partition;

@@ -98,7 +98,8 @@ static void check_start(struct mr_judge *judge, struct judge_run *j, const struc
     if (record->attempt > is || record->attempt < least)
         judge_complain(judge, j, JUDGE_VIOLATION, "START says attempt %lld, it is the %lld. that counts", (long long)record->attempt, (long long)is);
     if (record->from < 0 || record->from > j->run->fold.seq)
-        judge_complain(judge, j, JUDGE_VIOLATION, "START goes on from token %lld, there are %lld", (long long)record->from, (long long)j->run->fold.seq);
+        judge_complain(judge, j, JUDGE_VIOLATION, "START goes on from token %lld, there are %lld", (long long)record->from,
+                       (long long)j->run->fold.seq);
     bool first = is == 1, other = j->owner && j->owner->process != start->process, again = record->cause >= MR_CAUSE_REBALANCE;
     bool fits = first ? record->cause == MR_CAUSE_NEW : other ? record->cause == MR_CAUSE_TAKEOVER : again;
     if (!fits && least == is)
@@ -120,9 +121,10 @@ static struct judge_start *keep_start(struct mr_judge *judge, struct judge_run *
     struct judge_start *start = mr_arena_alloc(&judge->arena, sizeof *start);
     if (!start)
         return NULL;
-    *start = (struct judge_start){j->starts, record->epoch, timestamp_ms, record->writer, record->process, mr_arena_str(&judge->arena, record->worker), false};
+    *start = (struct judge_start){.next = j->starts, .epoch = record->epoch, .timestamp_ms = timestamp_ms, .writer = record->writer,
+                                  .process = record->process, .worker = mr_arena_str(&judge->arena, record->worker)};
     j->starts = start;
-    return start;
+    return start->worker.p ? start : NULL;
 }
 
 /* When the owner that was taken over from was lost, and -1 if it was not: it yielded, or did not die. */
