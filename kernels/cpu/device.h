@@ -4,6 +4,7 @@
 #ifndef MR_KERNELS_CPU_DEVICE_H
 #define MR_KERNELS_CPU_DEVICE_H
 
+#include "kernels/cpu/pages.h"
 #include "kernels/ops.h"
 #include "kernels/threads.h"
 
@@ -38,6 +39,7 @@ struct mr_device {
     struct mr_device_options options;
     enum mr_cpu_isa isa;
     struct mr_threads *threads;
+    struct mr_pages weights; /* repacked */
     struct mr_batch batch;   /* of the step in flight */
     struct mr_rope_cache rope;
     struct mr_attention_space attention;

@@ -16,7 +16,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6 };
+enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6, AHEAD_BYTES = 8192 };
 
 /* Scales of one record. d[j][v]: of byte j of a word of codes, see value(). */
 struct scales {
@@ -99,8 +99,12 @@ INLINE void dot_record(enum mr_pack_code code, enum mr_pack_scale scale, int run
 INLINE void dot_codes(enum mr_pack_code code, enum mr_pack_scale scale, int run, const struct mr_pack *pack, const uint8_t *panel,
                       const float *x, __m256 *acc)
 {
-    for (int32_t i = 0; i < pack->n_records; i++)
-        dot_record(code, scale, run, panel + (size_t)i * pack->record_bytes, x + (int64_t)i * run, acc);
+    for (int32_t i = 0; i < pack->n_records; i++) {
+        const uint8_t *record = panel + (size_t)i * pack->record_bytes;
+        for (size_t at = 0; at < pack->record_bytes; at += 64)
+            _mm_prefetch((const char *)record + AHEAD_BYTES + at, _MM_HINT_T0);
+        dot_record(code, scale, run, record, x + (int64_t)i * run, acc);
+    }
 }
 
 INLINE void dot_plain(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *panel, const float *x, __m256 *acc)

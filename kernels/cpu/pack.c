@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "kernels/quant.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -86,7 +85,7 @@ static void pack_plain_row(const struct mr_pack *pack, const uint8_t *row, uint8
         memcpy(panel + ((size_t)i * MR_PACK_OUTPUTS + (size_t)output) * size, row + (size_t)i * size, size);
 }
 
-enum mr_status mr_pack_open(const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err)
+enum mr_status mr_pack_open(struct mr_pages *pages, const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err)
 {
     if (k > INT32_MAX / 2 || part->rows > INT32_MAX / 2)
         return mr_err_set(err, MR_ERR_LIMIT, "a matrix of %lld rows of %lld is too large", (long long)part->rows, (long long)k);
@@ -99,7 +98,7 @@ enum mr_status mr_pack_open(const struct mr_weight_part *part, int64_t k, struct
     pack.record_bytes = pack.scale_bytes + code_bytes(pack.code, pack.run);
     pack.panel_bytes = (size_t)pack.n_records * pack.record_bytes;
     size_t bytes = mr_pack_bytes(&pack);
-    pack.data = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    pack.data = mr_pages_alloc(pages, bytes);
     if (!pack.data)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for %zu bytes of repacked weights", bytes);
     memset(pack.data, 0, bytes);
@@ -116,8 +115,8 @@ enum mr_status mr_pack_open(const struct mr_weight_part *part, int64_t k, struct
     return MR_OK;
 }
 
-void mr_pack_close(struct mr_pack *pack)
+void mr_pack_close(struct mr_pages *pages, struct mr_pack *pack)
 {
-    free(pack->data);
+    mr_pages_release(pages, pack->data);
     pack->data = NULL;
 }

@@ -10,6 +10,7 @@
 #ifndef MR_KERNELS_CPU_PACK_H
 #define MR_KERNELS_CPU_PACK_H
 
+#include "kernels/cpu/pages.h"
 #include "kernels/ops.h"
 
 enum { MR_PACK_OUTPUTS = 32 };
@@ -32,12 +33,12 @@ struct mr_pack {
     int32_t rows, k;
     int32_t n_panels, n_records; /* records a panel */
     size_t scale_bytes, record_bytes, panel_bytes;
-    uint8_t *data;            /* [n_panels][n_records][record_bytes], 64-byte aligned; owned */
+    uint8_t *data;            /* [n_panels][n_records][record_bytes], 64-byte aligned; of the arena it was opened with */
 };
 
-/* Repacks part; MR_ERR_NOMEM, or MR_ERR_LIMIT when a side passes int32. */
-enum mr_status mr_pack_open(const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err);
-void mr_pack_close(struct mr_pack *pack);
+/* Repacks part into memory of pages; MR_ERR_NOMEM, or MR_ERR_LIMIT when a side passes int32. */
+enum mr_status mr_pack_open(struct mr_pages *pages, const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err);
+void mr_pack_close(struct mr_pages *pages, struct mr_pack *pack);
 static inline size_t mr_pack_bytes(const struct mr_pack *pack) { return (size_t)pack->n_panels * pack->panel_bytes; }
 
 #endif

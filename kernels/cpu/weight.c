@@ -6,12 +6,13 @@
 
 #include <stdlib.h>
 
-static enum mr_status add_part(struct mr_weight *weight, const struct mr_weight_part *part, bool packed, struct mr_err *err)
+/* pages: where it is packed; NULL: it is not. */
+static enum mr_status add_part(struct mr_weight *weight, const struct mr_weight_part *part, struct mr_pages *pages, struct mr_err *err)
 {
     if (part->dtype == MR_E4M3 || weight->k < 1 || part->rows < 1 || mr_dtype_row_bytes(part->dtype, weight->k) < 0)
         return mr_err_set(err, MR_ERR_UNSUPPORTED, "the CPU takes no %s matrix of %lld rows of %lld", mr_dtype_name(part->dtype),
                           (long long)part->rows, (long long)weight->k);
-    enum mr_status status = packed ? mr_pack_open(part, weight->k, &weight->packs[weight->n_parts], err) : MR_OK;
+    enum mr_status status = pages ? mr_pack_open(pages, part, weight->k, &weight->packs[weight->n_parts], err) : MR_OK;
     if (status == MR_OK) {
         weight->parts[weight->n_parts++] = *part;
         weight->n += part->rows;
@@ -29,7 +30,7 @@ enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weig
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a weight");
     weight->k = k;
     for (int i = 0; i < n_parts; i++) {
-        enum mr_status status = add_part(weight, &parts[i], device->isa != MR_CPU_PLAIN, err);
+        enum mr_status status = add_part(weight, &parts[i], device->isa != MR_CPU_PLAIN ? &device->weights : NULL, err);
         if (status != MR_OK) {
             mr_cpu_weight_close(device, weight);
             return status;
@@ -41,11 +42,10 @@ enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weig
 
 void mr_cpu_weight_close(struct mr_device *device, struct mr_weight *weight)
 {
-    (void)device;
     if (!weight)
         return;
     for (int i = 0; i < weight->n_parts; i++)
-        mr_pack_close(&weight->packs[i]);
+        mr_pack_close(&device->weights, &weight->packs[i]);
     free(weight);
 }
 
