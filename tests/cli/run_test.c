@@ -1,4 +1,5 @@
 #include "adapters/codec/codec.h"
+#include "base/buf.h"
 #include "tests/test.h"
 #include "worker/cli/cli.h"
 #include "worker/fold.h"
@@ -71,52 +72,107 @@ static const struct mr_value *choice_of(const struct mr_value *line)
     return choices && choices->kind == MR_ARRAY && choices->as.array.n == 1 ? &choices->as.array.items[0] : NULL;
 }
 
-static const char *code_of(const char *id)
-{
-    static char code[64];
-    const struct mr_value *line = line_of(id), *error = line ? mr_value_get(line, "error") : NULL;
-    struct mr_str s = text_of(error ? mr_value_get(error, "code") : NULL);
-    snprintf(code, sizeof code, "%.*s", (int)s.n, s.p);
-    return code;
-}
+/* Every kind of bad line, by name, and what its error line says. MARK stands for a long text. */
+static const struct {
+    const char *what, *line, *code, *field;
+    size_t mark; /* bytes of the long text */
+} bad_lines[] = {
+    {"malformed JSON", "not json", "invalid_encoding", NULL, 0},
+    {"JSON that goes on", "{\"prompt\":\"a\"} {}", "invalid_encoding", NULL, 0},
+    {"JSON that ends early", "{\"prompt\":\"a\"", "invalid_encoding", NULL, 0},
+    {"a key twice", "{\"prompt\":\"a\",\"prompt\":\"b\"}", "invalid_encoding", NULL, 0},
+    {"a number of 400 digits", "{\"prompt\":\"a\",\"seed\":1e999}", "invalid_encoding", NULL, 0},
+    {"no object", "[1,2]", "invalid_encoding", NULL, 0},
+    {"deep nesting", "{\"prompt\":\"a\",\"metadata\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}", "too_deep", NULL, 0},
+    {"unknown field", "{\"prompt\":\"a\",\"colour\":\"red\"}", "unknown_field", "colour", 0},
+    {"a chat's field in a completion", "{\"prompt\":\"a\",\"top_logprobs\":3}", "unknown_field", "top_logprobs", 0},
+    {"unsupported", "{\"prompt\":\"a\",\"n\":2}", "unsupported_field", "n", 0},
+    {"wrong type", "{\"prompt\":\"a\",\"max_tokens\":\"five\"}", "wrong_type", "max_tokens", 0},
+    {"below the range", "{\"prompt\":\"a\",\"temperature\":-1}", "out_of_range", "temperature", 0},
+    {"above the range", "{\"prompt\":\"a\",\"logprobs\":21}", "out_of_range", "logprobs", 0},
+    {"no prompt", "{\"max_tokens\":3}", "missing_field", "prompt", 0},
+    {"empty prompt", "{\"prompt\":\"\"}", "empty_prompt", "prompt", 0},
+    {"no messages", "{\"messages\":[]}", "empty_prompt", "messages", 0},
+    {"a message without content", "{\"messages\":[{\"role\":\"user\"}]}", "missing_field", "messages", 0},
+    {"prompt longer than the context", "{\"prompt\":\"MARK\"}", "prompt_too_long", "prompt", 300},
+    {"a token that is not there", "{\"prompt\":[1,99999999]}", "invalid_token", "prompt", 0},
+    {"unknown model", "{\"prompt\":\"a\",\"model\":\"other\"}", "unknown_model", "model", 0},
+    {"invalid UTF-8", "{\"prompt\":\"\xff\"}", "invalid_utf8", NULL, 0},
+    {"half a surrogate pair", "{\"prompt\":\"\\ud800\"}", "invalid_encoding", NULL, 0},
+    {"an id with a blank", "{\"id\":\"a b\",\"prompt\":\"a\"}", "invalid_id", "id", 0},
+    {"an id of another body", "{\"id\":\"first\",\"prompt\":\"another\"}", "id_conflict", "id", 0},
+    {"record too large", "{\"prompt\":\"MARK\"}", "too_large", NULL, 5000},
+};
 
-static const char bad_and_good[] =
-    "{\"id\":\"first\",\"prompt\":\"abc\",\"max_tokens\":5,\"temperature\":0,\"return_token_ids\":true}\n"
-    "\n"
-    "not json\n"
-    "{\"id\":\"unknown\",\"prompt\":\"abc\",\"colour\":\"red\"}\n"
-    "{\"id\":\"type\",\"prompt\":\"abc\",\"max_tokens\":\"five\"}\n"
-    "{\"id\":\"empty\",\"prompt\":\"\"}\n"
-    "{\"id\":\"range\",\"prompt\":\"abc\",\"temperature\":-1}\n"
-    "{\"id\":\"token\",\"prompt\":[1,2,99999999]}\n"
-    "{\"id\":\"model\",\"prompt\":\"abc\",\"model\":\"other\"}\n"
-    "{\"id\":\"long\",\"prompt\":\"%s\"}\n"
-    "{\"id\":\"utf8\",\"prompt\":\"\xff\"}\n"
-    "{\"id\":\"last\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":5,\"temperature\":0,\"return_token_ids\":true}";
+static const char first_line[] = "{\"id\":\"first\",\"prompt\":\"abc\",\"max_tokens\":5,\"temperature\":0,\"return_token_ids\":true}\n";
+static const char last_line[] = "\n{\"id\":\"last\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":5,\"temperature\":0}";
 
 TEST(bad_lines_leave_their_neighbours_alone)
 {
-    static char input[8192];
-    char prompt[301] = {0};
-    memset(prompt, 'x', 300);
-    snprintf(input, sizeof input, bad_and_good, prompt);
-    run(input, NULL);
+    enum { N = sizeof bad_lines / sizeof *bad_lines };
+    static const char *const flags[] = {"--set", "limits.record=4KiB", NULL};
+    struct mr_buf input = {0};
+    mr_buf_add_str(&input, MR_STR(first_line));
+    mr_buf_add_str(&input, MR_STR(first_line)); /* the same job again: not bad, and the same text */
+    for (int i = 0; i < N; i++) {
+        const char *mark = strstr(bad_lines[i].line, "MARK");
+        mr_buf_add(&input, bad_lines[i].line, mark ? (size_t)(mark - bad_lines[i].line) : strlen(bad_lines[i].line));
+        for (size_t k = 0; k < bad_lines[i].mark; k++)
+            mr_buf_add_char(&input, 'x');
+        mr_buf_add_str(&input, mr_str_from(mark ? mark + 4 : ""));
+        mr_buf_add_char(&input, '\n');
+    }
+    mr_buf_add_str(&input, MR_STR(last_line));
+    mr_buf_add_char(&input, 0);
+    run(input.p, flags);
+    mr_buf_fini(&input);
     EXPECT_EQ(out.code, MR_EXIT_FAILED);
-    EXPECT_EQ(out.n, 11); /* blank lines give none */
-    EXPECT_STR(code_of("run.0.2"), "invalid_encoding");
-    EXPECT_STR(code_of("unknown"), "unknown_field");
-    EXPECT_STR(code_of("type"), "wrong_type");
-    EXPECT_STR(code_of("empty"), "empty_prompt");
-    EXPECT_STR(code_of("range"), "out_of_range");
-    EXPECT_STR(code_of("token"), "invalid_token");
-    EXPECT_STR(code_of("model"), "unknown_model");
-    EXPECT_STR(code_of("long"), "prompt_too_long");
-    EXPECT_STR(code_of("run.0.10"), "invalid_utf8");
-    const struct mr_value *first = choice_of(line_of("first")), *last = choice_of(line_of("last"));
-    REQUIRE(first && last);
-    EXPECT(mr_str_is(text_of(mr_value_get(first, "finish_reason")), "length"));
-    EXPECT_EQ(mr_value_get(first, "token_ids")->as.array.n, 5);
+    EXPECT_EQ(out.n, N + 3); /* blank lines give none */
+    int at = 0; /* bad lines are answered in their order */
+    for (int i = 0; i < N; i++) {
+        while (at < out.n && !mr_value_get(&out.lines[at], "error"))
+            at++;
+        const struct mr_value *error = at < out.n ? mr_value_get(&out.lines[at++], "error") : NULL;
+        REQUIRE(error);
+        struct mr_str code = text_of(mr_value_get(error, "code")), message = text_of(mr_value_get(error, "message"));
+        const struct mr_value *field = mr_value_get(error, "param");
+        bool right = mr_str_is(code, bad_lines[i].code) && message.n > 10 &&
+                     (bad_lines[i].field ? mr_str_is(text_of(field), bad_lines[i].field) : field->kind == MR_NULL);
+        EXPECT(right);
+        if (!right)
+            printf("%s: %.*s, %.*s\n", bad_lines[i].what, (int)code.n, code.p, (int)message.n, message.p);
+    }
+    int firsts = 0;
+    for (int i = 0; i < out.n; i++) {
+        const struct mr_value *choice = choice_of(&out.lines[i]);
+        if (!choice || !mr_str_is(text_of(mr_value_get(&out.lines[i], "id")), "first"))
+            continue;
+        firsts++;
+        EXPECT(mr_str_is(text_of(mr_value_get(choice, "finish_reason")), "length"));
+        EXPECT_EQ(mr_value_get(choice, "token_ids")->as.array.n, 5);
+    }
+    EXPECT_EQ(firsts, 2);
+    const struct mr_value *last = choice_of(line_of("last"));
+    REQUIRE(last);
     EXPECT(mr_value_get(last, "message") != NULL);
+}
+
+/* A model file that is none, is cut short, or lies: one sentence and exit code 1. */
+TEST(bad_models_are_refused)
+{
+    static const char *const files[] = {"", "GGUF", "hello, this is no model", "GGUF\3\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x7f"};
+    static const size_t sizes[] = {0, 4, 23, 24};
+    for (int i = 0; i < 4; i++) {
+        char path[] = "/tmp/run_test_model_XXXXXX";
+        int fd = mkstemp(path);
+        REQUIRE(fd >= 0 && write(fd, files[i], sizes[i]) == (ssize_t)sizes[i]);
+        close(fd);
+        struct mr_cli cli = {0};
+        char *argv[] = {"run", "--model", path, "--device", "cpu", "/dev/null"};
+        EXPECT_EQ(mr_verb_run(&cli, 6, argv), MR_EXIT_FAILED);
+        mr_cli_close(&cli);
+        unlink(path);
+    }
 }
 
 TEST(batch_lines_come_back_as_batch_lines)
@@ -230,5 +286,6 @@ TEST(usage)
     mr_arena_fini(&out.arena); /* of the last run */
 }
 
-TEST_MAIN(TEST_CASE(bad_lines_leave_their_neighbours_alone), TEST_CASE(batch_lines_come_back_as_batch_lines), TEST_CASE(together_as_alone),
+TEST_MAIN(TEST_CASE(bad_lines_leave_their_neighbours_alone), TEST_CASE(bad_models_are_refused),
+          TEST_CASE(batch_lines_come_back_as_batch_lines), TEST_CASE(together_as_alone),
           TEST_CASE(stream_folds_to_the_result), TEST_CASE(more_lines_than_slots), TEST_CASE(usage))

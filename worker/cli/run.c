@@ -6,6 +6,8 @@
  * 1 Every line that is not blank gives exactly one result line, in the order in which jobs end; a bad one its error line.
  * 2 At most limits.jobs lines are decoded and unfinished; input is read no further ahead.
  * 3 Only result lines (and, with --stream, stream records) go to stdout.
+ * 4 A name that an earlier good line used with another body is id_conflict, as on a topic; with the same body the job runs again
+ *   and says the same.
  *
  * One thread. Rejected: a reading thread (poll on the input between steps does it). */
 #include "base/check.h"
@@ -13,6 +15,7 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/lines.h"
 #include "worker/job_decode.h"
+#include "worker/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +32,7 @@ struct run {
     const struct mr_options *options;
     struct mr_serving serving;
     struct mr_lines lines;
+    struct mr_names names;     /* of good lines; offset: the line's, from 0 */
     struct mr_clock clock;
     int64_t started_ms, started_ns, progress_ns;
     char build[128];
@@ -95,6 +99,16 @@ static void run_submit(struct run *r, struct mr_job *job, struct mr_src src)
     r->free_slots[r->n_free++] = slot;
 }
 
+/* Invariant 4. */
+static enum mr_reason run_check_name(struct run *r, const struct mr_job *job, struct mr_refusal *refusal)
+{
+    const struct mr_names_entry *first = mr_names_find(&r->names, job->name);
+    if (first && strcmp(first->body_hash, job->body_hash) != 0)
+        return mr_refuse(refusal, MR_REASON_ID_CONFLICT, "id", "line %lld has this id and another body", (long long)first->offset + 1);
+    mr_names_add(&r->names, job->name, r->lines.number - 1, job->body_hash);
+    return MR_REASON_NONE;
+}
+
 static void run_take_line(struct run *r, struct mr_str line)
 {
     if (line.n == 0)
@@ -110,6 +124,8 @@ static void run_take_line(struct run *r, struct mr_str line)
     enum mr_reason reason = mr_job_decode(&source, &job, &refusal);
     if (reason == MR_REASON_NONE)
         reason = mr_admit_job(&r->serving.admit, NULL, job, &refusal);
+    if (reason == MR_REASON_NONE)
+        reason = run_check_name(r, job, &refusal);
     if (reason == MR_REASON_NONE) {
         run_submit(r, job, (struct mr_src){record.offset, record.timestamp_ms});
         return;
@@ -214,6 +230,7 @@ static int run_open(struct run *r, const char *path)
     snprintf(r->build, sizeof r->build, "%s %s", MILLRACE_VERSION, r->serving.bundle->ops->path(r->serving.bundle->device));
     r->started_ns = mr_clock_ns(&r->clock);
     r->started_ms = mr_clock_wall_ms(&r->clock);
+    mr_names_init(&r->names, MR_NAMES_MAX);
     return MR_EXIT_DONE;
 }
 
@@ -226,6 +243,7 @@ static void run_close(struct run *r)
     free(r->answers);
     free(r->free_slots);
     mr_lines_close(&r->lines);
+    mr_names_fini(&r->names);
     mr_buf_fini(&r->out);
 }
 
