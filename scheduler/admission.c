@@ -124,16 +124,43 @@ static bool refuse(struct mr_sched *s, struct job *job, enum mr_sched_wait why)
     return false;
 }
 
+/* While room is made the blocks that the job shares have one more holder: a victim that holds them too frees nothing by them.
+ * Idle ones stay as they are, so that their order of eviction does. */
+static void pin(struct mr_sched *s, const struct job *job, bool pinned[])
+{
+    for (int32_t b = 0; b < job->match; b++) {
+        int32_t block = mr_block_pool_find(&s->pool, job->prefix[b]);
+        pinned[b] = s->pool.references[block] > 0;
+        if (pinned[b])
+            mr_block_pool_share(&s->pool, block);
+    }
+}
+
+static void unpin(struct mr_sched *s, const struct job *job, const bool pinned[])
+{
+    for (int32_t b = job->match; b-- > 0;)
+        if (pinned[b])
+            mr_block_pool_release(&s->pool, mr_block_pool_find(&s->pool, job->prefix[b]));
+}
+
 /* Blocks or a slot from lower tiers; or, after a wait, from a tenant of its own class that holds more than its cap. */
 static bool make_room(struct mr_sched *s, const struct job *job, int32_t lacking)
 {
     struct need need = {.class = job->class, .blocks = lacking > 0 ? lacking : 0, .slot = s->n_slots == 0, .self = -1};
-    if (need.blocks == 0 && !need.slot)
-        return true;
     if (preemption_make_room(s, &need))
         return true;
     need.cap = !need.slot && part_on(s, MR_PART_CAP) && s->now.start_ns - job->in.arrival_ns > RECLAIM_WAIT_MS * INT64_C(1000000);
     return need.cap && preemption_make_room(s, &need);
+}
+
+static bool make_room_pinned(struct mr_sched *s, const struct job *job, int32_t lacking)
+{
+    if (lacking <= 0 && s->n_slots > 0)
+        return true;
+    pin(s, job, s->pinned);
+    bool room = make_room(s, job, lacking);
+    unpin(s, job, s->pinned);
+    return room;
 }
 
 /* Of an overtaken head: after GUARD_PICKS of them it holds the pool. */
@@ -162,7 +189,7 @@ bool admission_try(struct mr_sched *s, int32_t j)
         return refuse(s, job, MR_WAIT_CAP);
     if (part_on(s, MR_PART_QUANTILES) && !alone(s, job->class) && !peak_fits(s, job, own * s->config.block_tokens))
         return refuse(s, job, MR_WAIT_BLOCKS);
-    if (!make_room(s, job, own + idle - mr_block_pool_available(&s->pool)))
+    if (!make_room_pinned(s, job, own + idle - mr_block_pool_available(&s->pool)))
         return refuse(s, job, s->n_slots == 0 ? MR_WAIT_SLOTS : MR_WAIT_BLOCKS);
     fair_admitted(s, j);
     note_admitted(s, j);

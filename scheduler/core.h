@@ -193,6 +193,7 @@ struct mr_sched {
     struct mr_sched_victim *victims; /* [max_seqs] of this plan */
     int32_t n_preempted, n_expired, n_needs;
     int32_t *scratch;          /* [max_seqs] */
+    bool *pinned;              /* [blocks of the longest context] admission.c's */
     int64_t *scratch_keys;     /* [max_seqs] */
     int64_t clock_ns;          /* the latest moment a call told */
     int64_t commit_ns;         /* the last commit */

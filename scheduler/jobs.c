@@ -359,11 +359,12 @@ bool jobs_open(struct mr_sched *s)
         memset(s->jobs, 0, (size_t)c->max_jobs * sizeof *s->jobs);
     s->index = calloc((size_t)index_size, sizeof *s->index);
     s->slots = calloc(seqs, sizeof *s->slots);
+    s->pinned = calloc((size_t)s->table_blocks, sizeof *s->pinned);
     s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);
     s->flows = aligned_alloc(_Alignof(struct flow), (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
     if (s->flows)
         memset(s->flows, 0, (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
-    if (!s->jobs || !s->index || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
+    if (!s->jobs || !s->index || !s->pinned || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
         return false;
     for (int32_t j = 0; j < c->max_jobs; j++)
         s->jobs[j].next = j + 1 < c->max_jobs ? j + 1 : -1;
@@ -394,6 +395,7 @@ void jobs_close(struct mr_sched *s)
     free(s->jobs);
     free(s->index);
     free(s->slots);
+    free(s->pinned);
     free(s->table_storage);
     free(s->flows);
     heap_close(&s->timers);

@@ -9,3 +9,12 @@ target_link_libraries(scheduler_mutants_test PRIVATE mr_scheduler_mutants)
 set_target_properties(scheduler_mutants_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 add_test(NAME scheduler/mutants COMMAND scheduler_mutants_test)
 set_tests_properties(scheduler/mutants PROPERTIES TIMEOUT 300)
+
+# What a plan costs: build/tests/plan_bench [SECONDS A SIZE].
+add_executable(plan_bench EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/bench/plan_bench.c)
+target_link_libraries(plan_bench PRIVATE mr_scheduler)
+set_target_properties(plan_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+
+# The same plans from the same calls, whatever compiled them (I18).
+add_test(NAME scheduler/digest COMMAND ${PROJECT_SOURCE_DIR}/tests/scheduler/digest/run)
+set_tests_properties(scheduler/digest PROPERTIES TIMEOUT 300)
