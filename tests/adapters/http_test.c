@@ -66,6 +66,42 @@ TEST(pages_are_answered)
     EXPECT_EQ(ask(port, "GET / HTTP/1.1\r\n\r\n", out, sizeof out), -1);
 }
 
+static int connected(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return connect(fd, (struct sockaddr *)&address, sizeof address) ? -1 : fd;
+}
+
+/* So many are served at a time; one more waits until one of them leaves. */
+TEST(connections_end_at_their_number)
+{
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    const struct timeval soon = {.tv_usec = 300000};
+    int fds[MR_HTTP_CONNECTIONS_MAX];
+    char out[512];
+    void *http;
+    struct mr_err err;
+    REQUIRE(!mr_http_open("127.0.0.1:0", handle, NULL, &http, &err));
+    for (int i = 0; i < MR_HTTP_CONNECTIONS_MAX; i++) {
+        fds[i] = connected(mr_http_port(http));
+        REQUIRE(fds[i] >= 0 && write(fds[i], request, 10) == 10); /* and the rest does not come */
+    }
+    int more = connected(mr_http_port(http));
+    REQUIRE(more >= 0 && !setsockopt(more, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon) && write(more, request, sizeof request - 1) > 0);
+    EXPECT(read(more, out, sizeof out) < 0); /* not yet */
+    EXPECT(write(fds[1], request + 10, sizeof request - 11) > 0 && read(fds[1], out, sizeof out) > 0);
+    close(fds[0]);
+    fds[0] = more;
+    bool answered = false;
+    for (int i = 0; i < 20 && !answered; i++)
+        answered = read(more, out, sizeof out) > 0;
+    EXPECT(answered);
+    for (int i = 0; i < MR_HTTP_CONNECTIONS_MAX; i++)
+        close(fds[i]);
+    mr_http_close(http);
+}
+
 TEST(addresses_are_judged)
 {
     static const char *const bad[] = {"", "9090", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:9x", "example.org:80", "[::1:80"};
@@ -79,4 +115,4 @@ TEST(addresses_are_judged)
     mr_http_close(http);
 }
 
-TEST_MAIN(TEST_CASE(pages_are_answered), TEST_CASE(addresses_are_judged))
+TEST_MAIN(TEST_CASE(pages_are_answered), TEST_CASE(connections_end_at_their_number), TEST_CASE(addresses_are_judged))

@@ -439,6 +439,11 @@ TEST(a_reader_that_failed_for_good_is_made_anew)
     struct kafka *k = peer.port.self;
     REQUIRE(wait_for(&peer, MR_LOG_ASSIGNED, &event) && wait_for(&peer, MR_LOG_ASSIGNED, &event));
     REQUIRE(produce(&peer, 0, 0, 3) == 0);
+    for (int i = 0; i < MR_KAFKA_COMMITS_MAX; i++) /* none is answered before a poll */
+        REQUIRE(!commit(&peer, 0, 2, "", 1));
+    EXPECT_EQ(commit(&peer, 0, 2, "", 1), MR_ERR_BUSY);
+    for (int i = 0; i < MR_KAFKA_COMMITS_MAX; i++)
+        REQUIRE(wait_for(&peer, MR_LOG_COMMITTED, &event));
     REQUIRE(!commit(&peer, 0, 2, "", 1) && wait_for(&peer, MR_LOG_COMMITTED, &event));
     rd_kafka_test_fatal_error(k->group, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, "the group's member is fenced");
     EXPECT_EQ(assigned_again(&peer), 2);

@@ -332,6 +332,14 @@ TEST(keys_are_listed_by_prefix)
     EXPECT(n && keys[0].n > 7 && memcmp(keys[0].p, "worker:", 7) == 0);
     REQUIRE(!mr_redis_keys(&o, MR_STR("w*rker:"), &arena, &keys, &n, NULL));
     EXPECT_EQ(n, 1);
+    static const char fill[] = "eval \"for i=1,%d do redis.call('hset','mr:many:'..i,'a','b') end\" 0";
+    char command[128];
+    for (int more = 0; more < 2; more++) { /* as many as are listed, and one more, which is not */
+        snprintf(command, sizeof command, fill, MR_REDIS_KEYS_MAX + more);
+        cli(command);
+        REQUIRE(!mr_redis_keys(&o, MR_STR("many:"), &arena, &keys, &n, NULL));
+        EXPECT_EQ(n, MR_REDIS_KEYS_MAX);
+    }
     struct mr_str *fields;
     EXPECT_EQ(mr_redis_read(&o, MR_STR("none"), &arena, &fields, &n, NULL), MR_ERR_NOT_FOUND);
     mr_arena_fini(&arena);

@@ -170,6 +170,7 @@ static void h_bool(struct mr_buf *b) { build_header(b, 0, 1), build_key(b, "k", 
 static void h_key_twice(struct mr_buf *b) { build_header(b, 0, 2), build_key_u32(b, "k", 1), build_key_u32(b, "k", 2), build_zeros(b, 64); }
 static void h_alignment_zero(struct mr_buf *b) { build_header(b, 0, 1), build_key_u32(b, "general.alignment", 0), build_zeros(b, 64); }
 static void h_alignment_odd(struct mr_buf *b) { build_header(b, 0, 1), build_key_u32(b, "general.alignment", 24), build_zeros(b, 64); }
+static void h_alignment_past(struct mr_buf *b) { build_header(b, 0, 1), build_key_u32(b, "general.alignment", 2 * MR_GGUF_ALIGNMENT_MAX), build_zeros(b, 64); }
 static void h_alignment_huge(struct mr_buf *b) { build_header(b, 0, 1), build_key_u32(b, "general.alignment", 1u << 31), build_zeros(b, 64); }
 static void one_tensor(struct mr_buf *b, uint64_t columns, uint64_t rows, uint32_t type, uint64_t offset)
 {
@@ -240,6 +241,7 @@ static const struct hostile hostiles[] = {
     {"key twice", h_key_twice, MR_ERR_INVALID, "key k"},
     {"alignment 0", h_alignment_zero, MR_ERR_INVALID, "general.alignment"},
     {"alignment 24", h_alignment_odd, MR_ERR_INVALID, "general.alignment"},
+    {"alignment past its number", h_alignment_past, MR_ERR_INVALID, "general.alignment"},
     {"alignment 2^31", h_alignment_huge, MR_ERR_INVALID, "general.alignment"},
     {"no dimensions", h_dims_none, MR_ERR_LIMIT, "tensor t"},
     {"five dimensions", h_dims_many, MR_ERR_LIMIT, "tensor t"},
