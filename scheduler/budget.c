@@ -1,11 +1,13 @@
 /* How long the next step may take (scheduling.md 3.4, step 1): T = 0.95 x the least slack of the resident realtime and
  * standard sequences that can still be on time, clamped to [T_floor, max(T_floor, 1.5 x least TPOT)]. With no latency tier
  * about, T is a tenth of the realtime TTFT, so that an arrival waits no longer than that. Late sequences are left out: their
- * negative slack would collapse the budget and the throughput with it. */
+ * negative slack would collapse the budget and the throughput with it. But while a decode is behind, T is at most 3/4 of the least
+ * TPOT, so that who was thrown back by a step that stalled comes to be on time again. */
 #include "scheduler/core.h"
 
 struct slack {
     int64_t floor_ns, least;
+    bool late; /* one that has its first token is behind */
 };
 
 static void slack_note(struct slack *slack, int64_t due_ns, int64_t start_ns)
@@ -20,10 +22,15 @@ static void slack_note(struct slack *slack, int64_t due_ns, int64_t start_ns)
 static void slack_of_class(const struct mr_sched *s, int c, struct slack *slack)
 {
     const struct class *class = &s->classes[c];
-    for (int32_t i = 0; i < class->n_decodes; i++)
+    int64_t behind_ns = s->now.start_ns + slack->floor_ns;
+    for (int32_t i = 0; i < class->n_decodes; i++) {
         slack_note(slack, class->decode_due[i], s->now.start_ns);
-    for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
+        slack->late |= class->decode_due[i] < behind_ns && !s->jobs[class->decode_jobs[i]].in_due;
+    }
+    for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next) {
         slack_note(slack, s->jobs[j].due_ns, s->now.start_ns);
+        slack->late |= !s->jobs[j].in_due && s->jobs[j].due_ns < behind_ns;
+    }
 }
 
 void budget_set(struct mr_sched *s)
@@ -55,6 +62,8 @@ void budget_set(struct mr_sched *s)
             slack_of_class(s, MR_SCHED_RELEGATED, &slack);
         if (slack.least != NEVER)
             budget = slack.least / 100 * 95;
+        if (slack.late && budget > tpot / 4 * 3)
+            budget = tpot / 4 * 3;
     }
     budget = budget < slack.floor_ns && !MUTANT(MUTANT_FLOOR_ABOVE_CLAMP) ? slack.floor_ns : budget;
     s->now.budget_ps = (budget > high && present ? high : budget) * 1000;

@@ -40,6 +40,24 @@ static int32_t job_add(struct sim_loads *loads)
     return loads->n++;
 }
 
+/* Zipf with exponent 1 over n, by inversion of 1/x. */
+static int32_t zipf_draw(struct sim_random *r, int32_t n)
+{
+    int32_t at = (int32_t)(exp(sim_random_unit(r) * log(n + 1.0)) - 1);
+    return at >= n ? n - 1 : at;
+}
+
+/* A leaf of the tenant's tree of beginnings: its number has the way down in it, the deepest level last. */
+static void prefix_draw(struct sim_random *r, const struct sim_load *load, struct sim_job *job)
+{
+    job->prefix = zipf_draw(r, load->prefixes);
+    job->prompt += load->prefix_tokens;
+    for (int i = 0; i < SIM_TREE_MAX && load->tree[i].n; i++) {
+        job->prefix = job->prefix * load->tree[i].n + zipf_draw(r, load->tree[i].n);
+        job->prompt += load->tree[i].tokens;
+    }
+}
+
 static int32_t job_make(struct sim_loads *loads, int32_t l, uint32_t tenant, int64_t at_ns, const struct sim_trace_job *from)
 {
     const struct sim_load *load = &loads->scenario->loads[l];
@@ -49,14 +67,9 @@ static int32_t job_make(struct sim_loads *loads, int32_t l, uint32_t tenant, int
         return -1;
     struct sim_job job = {.arrival_ns = at_ns, .tenant = tenant, .tier = load->tier, .load = l, .prefix = -1, .at = -1};
     job.prompt = from ? (from->prompt < most - 2 ? from->prompt : most - 2) : length_draw(r, load->prompt, most / 2);
-    if (load->prefixes) {
-        /* Zipf with exponent 1 over the tenant's prefixes, by inversion of 1/x */
-        double u = sim_random_unit(r);
-        job.prefix = (int32_t)(exp(u * log(load->prefixes + 1.0)) - 1);
-        job.prefix = job.prefix >= load->prefixes ? load->prefixes - 1 : job.prefix;
-        job.prompt += load->prefix_tokens;
-        job.prompt = job.prompt < most - 2 ? job.prompt : most - 2;
-    }
+    if (load->prefixes)
+        prefix_draw(r, load, &job);
+    job.prompt = job.prompt < most - 2 ? job.prompt : most - 2;
     int32_t room = most - job.prompt, mean = (int32_t)load->output.mean;
     job.output = from ? from->output : length_draw(r, load->output, 8 * mean);
     job.max_output = load->max_output ? load->max_output : from ? 2 * job.output + 512 : 4 * mean;
@@ -76,21 +89,87 @@ static int32_t job_make(struct sim_loads *loads, int32_t l, uint32_t tenant, int
 
 int32_t sim_loads_more(struct sim_loads *loads, int32_t load, uint32_t tenant, int64_t now_ns) { return job_make(loads, load, tenant, now_ns, NULL); }
 
+static bool open_trace(struct sim_loads *loads, int32_t l, double end)
+{
+    const struct sim_load *load = &loads->scenario->loads[l];
+    const struct sim_trace *trace = &loads->trace[l];
+    int32_t tenants = load->last_tenant - load->first_tenant + 1;
+    for (int32_t i = 0; i < trace->n; i++) {
+        double second = load->from_s + (double)trace->jobs[i].at_ns / 1e9 / load->speed;
+        int32_t tenant = load->first_tenant + (trace->n_clients > 1 ? trace->jobs[i].client : i) % tenants;
+        if (second < end && job_make(loads, l, (uint32_t)tenant, (int64_t)(second * 1e9), &trace->jobs[i]) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* All at from_s; grouped: in order of their beginnings, stably, by counting. */
+static bool open_batch(struct sim_loads *loads, int32_t l)
+{
+    const struct sim_load *load = &loads->scenario->loads[l];
+    int64_t at_ns = (int64_t)(load->from_s * 1e9);
+    for (int32_t tenant = load->first_tenant; tenant <= load->last_tenant; tenant++) {
+        int32_t first = loads->n;
+        for (int32_t i = 0; i < load->backlog; i++)
+            if (job_make(loads, l, (uint32_t)tenant, at_ns, NULL) < 0)
+                return false;
+        struct sim_job *jobs = loads->jobs + first, *sorted = load->grouped ? malloc((size_t)load->backlog * sizeof *sorted) : NULL;
+        if (load->grouped && !sorted)
+            return false;
+        int32_t leaves = load->prefixes, n = 0;
+        for (int i = 0; i < SIM_TREE_MAX && load->tree[i].n; i++)
+            leaves *= load->tree[i].n;
+        for (int32_t prefix = -1; sorted && prefix < leaves; prefix++)
+            for (int32_t i = 0; i < load->backlog; i++)
+                if (jobs[i].prefix == prefix)
+                    sorted[n++] = jobs[i];
+        if (sorted)
+            memcpy(jobs, sorted, (size_t)load->backlog * sizeof *jobs);
+        free(sorted);
+    }
+    return true;
+}
+
+/* What one client of a population sends: the largest has `top` of the load, the next nine the rest of `top_ten`, the others
+ * what is left; inside the two groups by Zipf's law. */
+static double client_share(const struct sim_population *p, int32_t client)
+{
+    int32_t first = client == 0 ? 0 : client < 10 ? 1 : 10, last = client == 0 ? 1 : client < 10 ? 10 : p->clients;
+    double of = client == 0 ? p->top : client < 10 ? p->top_ten - p->top : 1 - p->top_ten, sum = 0;
+    for (int32_t i = first; i < last; i++)
+        sum += 1.0 / (i - first + 1);
+    return of / (client - first + 1) / sum;
+}
+
+static bool open_servegen(struct sim_loads *loads, int32_t l, double end)
+{
+    const struct sim_load *load = &loads->scenario->loads[l];
+    struct sim_random *r = &loads->random[l];
+    int32_t tenants = load->last_tenant - load->first_tenant + 1;
+    for (int32_t client = 0; client < load->population->clients; client++) {
+        double rate = load->rate * client_share(load->population, client), cv = exp(sim_random_unit(r) * log(18.0)), phase = sim_random_unit(r);
+        for (double at = load->from_s;;) {
+            double swing = load->day_s > 0 ? 1 + 0.8 * sin(6.283185307179586 * (at / load->day_s + 0.1 * phase)) : 1;
+            at += sim_random_gamma(r, cv) / (rate * swing);
+            if (at >= end)
+                break;
+            if (job_make(loads, l, (uint32_t)(load->first_tenant + client % tenants), (int64_t)(at * 1e9), NULL) < 0)
+                return false;
+        }
+    }
+    return true;
+}
+
 static bool open_load(struct sim_loads *loads, int32_t l)
 {
     const struct sim_load *load = &loads->scenario->loads[l];
     double end = load->to_s < loads->scenario->seconds ? load->to_s : loads->scenario->seconds;
-    int32_t tenants = load->last_tenant - load->first_tenant + 1;
-    if (load->source == SIM_TRACE) {
-        const struct sim_trace *trace = &loads->trace[l];
-        for (int32_t i = 0; i < trace->n; i++) {
-            double second = load->from_s + (double)trace->jobs[i].at_ns / 1e9 / load->speed;
-            int32_t tenant = load->first_tenant + (trace->n_clients > 1 ? trace->jobs[i].client : i) % tenants;
-            if (second < end && job_make(loads, l, (uint32_t)tenant, (int64_t)(second * 1e9), &trace->jobs[i]) < 0)
-                return false;
-        }
-        return true;
-    }
+    if (load->source == SIM_TRACE)
+        return open_trace(loads, l, end);
+    if (load->source == SIM_BATCH)
+        return open_batch(loads, l);
+    if (load->source == SIM_SERVEGEN)
+        return open_servegen(loads, l, end);
     for (int32_t tenant = load->first_tenant; tenant <= load->last_tenant; tenant++)
         for (double at = load->from_s;;) {
             at += (load->source == SIM_GAMMA ? sim_random_gamma(&loads->random[l],
@@ -158,6 +237,23 @@ void sim_loads_close(struct sim_loads *loads)
     *loads = (struct sim_loads){0};
 }
 
+/* Of a block that lies whole in one level of the tree of beginnings: the name of its place there; 0: it is the job's own. */
+static uint64_t tree_name(const struct sim_load *load, const struct sim_job *job, int32_t block, int32_t block_tokens)
+{
+    int32_t end = load->prefix_tokens, path = job->prefix, level = 0;
+    for (int i = 0; i < SIM_TREE_MAX && load->tree[i].n; i++)
+        path /= load->tree[i].n;
+    while ((block + 1) * block_tokens > end) {
+        if (level == SIM_TREE_MAX || !load->tree[level].n)
+            return 0;
+        path = job->prefix;
+        for (int i = level + 1; i < SIM_TREE_MAX && load->tree[i].n; i++)
+            path /= load->tree[i].n;
+        end += load->tree[level++].tokens;
+    }
+    return ((uint64_t)level << 56) + ((uint64_t)job->load << 40) + ((uint64_t)path << 20) + (uint64_t)block;
+}
+
 bool sim_job_names(const struct sim_loads *loads, struct sim_job *job, int32_t block_tokens, bool salted)
 {
     const struct sim_load *load = &loads->scenario->loads[job->load];
@@ -172,8 +268,9 @@ bool sim_job_names(const struct sim_loads *loads, struct sim_job *job, int32_t b
         return false;
     for (int32_t b = 0; b < n; b++) {
         int32_t token = b * block_tokens, of = token / SIM_TRACE_BLOCK;
-        if (job->prefix >= 0 && token + block_tokens <= load->prefix_tokens)
-            names[b] = mr_mix64(mr_mix64(((uint64_t)job->load << 40) + ((uint64_t)job->prefix << 20) + (uint64_t)b) + salt);
+        uint64_t shared = job->prefix >= 0 ? tree_name(load, job, b, block_tokens) : 0;
+        if (job->prefix >= 0 && (shared || (b == 0 && block_tokens <= load->prefix_tokens)))
+            names[b] = mr_mix64(mr_mix64(shared) + salt);
         else if (of < job->n_blocks && (token + block_tokens - 1) / SIM_TRACE_BLOCK == of)
             names[b] = mr_mix64(mr_mix64(((uint64_t)loads->trace[job->load].blocks[job->first_block + of] << 12) +
                     (uint64_t)(token % SIM_TRACE_BLOCK)) + salt);

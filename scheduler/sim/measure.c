@@ -40,6 +40,17 @@ double sim_samples_quantile(struct sim_samples *samples, double q)
     return samples->values[at < samples->n ? at : samples->n - 1];
 }
 
+static int32_t gap_bucket(double us) { return us < 1 ? 0 : us > 6e8 ? SIM_GAPS - 1 : (int32_t)(log(us) / log(1.02)); }
+
+static double gap_quantile(const struct sim_gaps *gaps, double q)
+{
+    int64_t seen = 0, wanted = (int64_t)(q * (double)gaps->n);
+    for (int32_t b = 0; b < SIM_GAPS && gaps->n; b++)
+        if ((seen += gaps->counts[b]) > wanted)
+            return exp((b + 0.5) * log(1.02)) / 1e3;
+    return 0;
+}
+
 void sim_measure_open(struct sim_measure *m, const struct sim_scenario *scenario)
 {
     *m = (struct sim_measure){.scenario = scenario};
@@ -72,8 +83,18 @@ static bool in_window(const struct sim_measure *m, int64_t now_ns)
 
 void sim_measure_arrival(struct sim_measure *m, const struct sim_job *job)
 {
-    if (in_window(m, job->arrival_ns))
-        m->arrived[job->tier]++;
+    if (!in_window(m, job->arrival_ns))
+        return;
+    m->arrived[job->tier]++;
+    m->asked[job->tenant] += job->prompt + 2.0 * job->output;
+}
+
+void sim_measure_gap(struct sim_measure *m, const struct sim_job *job, int64_t now_ns)
+{
+    if (!job->first_ns || !in_window(m, now_ns))
+        return;
+    m->gaps[job->tier].counts[gap_bucket((double)(now_ns - job->last_ns) / 1e3)]++;
+    m->gaps[job->tier].n++;
 }
 
 static int32_t weight_of(const struct sim_measure *m, int t)
@@ -113,12 +134,11 @@ void sim_measure_item(struct sim_measure *m, struct sim_job *job, const struct m
 void sim_measure_end(struct sim_measure *m, const struct sim_loads *loads, const struct sim_job *job, int64_t now_ns)
 {
     (void)loads;
-    (void)now_ns;
+    m->last_end_ns = now_ns > m->last_end_ns ? now_ns : m->last_end_ns;
     if (!in_window(m, job->arrival_ns))
         return;
     m->cancelled[job->tier] += job->state == SIM_CANCELLED;
-    double potential = job->prompt + 2.0 * job->output;
-    m->potential = potential > m->potential ? potential : m->potential;
+    m->longest[job->tenant] = job->prompt > m->longest[job->tenant] ? job->prompt : m->longest[job->tenant];
     if (job->state != SIM_DONE)
         return;
     const struct mr_sched_tier_config *slo = &m->scenario->config.tier[job->tier];
@@ -134,6 +154,18 @@ void sim_measure_end(struct sim_measure *m, const struct sim_loads *loads, const
     sim_samples_add(&m->tenant_ttft[job->tenant], ttft);
 }
 
+static void held_note(struct sim_measure *m, const struct mr_sched *sched, uint32_t tenant)
+{
+    int64_t blocks = 0;
+    for (int c = 0; c < MR_SCHED_CLASSES; c++) {
+        struct mr_sched_tenant_stats stats;
+        mr_sched_tenant_stats(sched, c, tenant, &stats);
+        blocks += stats.held_blocks;
+    }
+    blocks *= m->scenario->config.block_tokens;
+    m->held[tenant] = blocks > m->held[tenant] ? blocks : m->held[tenant];
+}
+
 void sim_measure_step(struct sim_measure *m, const struct mr_sched *sched, int64_t ns)
 {
     struct mr_sched_stats stats;
@@ -141,6 +173,9 @@ void sim_measure_step(struct sim_measure *m, const struct mr_sched *sched, int64
     m->step_ns += ns;
     mr_sched_stats(sched, &stats);
     m->blocks += stats.blocks_used;
+    for (uint32_t t = 0; t < SIM_TENANTS_MAX; t++)
+        if (m->endless[t])
+            held_note(m, sched, t);
     if (m->steps % 16 == 0)
         drift_note(m);
 }
@@ -172,6 +207,37 @@ static double jain(const struct sim_measure *m)
     return n && squares > 0 ? sum * sum / (n * squares) : 1;
 }
 
+/* B2 and, for several workers, B6: 2 (Q + N U + (N - 1) R Delta) with U from the longest prompt and the most KV that a tenant
+ * held, and R what the whole machine served in that time, which no tenant can draw more than. */
+static double bound(const struct sim_measure *m, double seconds)
+{
+    int32_t window = m->scenario->config.window_tokens ? m->scenario->config.window_tokens : 8192, workers = m->scenario->workers;
+    double most = 0, all = 0;
+    for (int t = 0; t < SIM_TENANTS_MAX; t++) {
+        double mine = (m->longest[t] + 2.0 * (double)m->held[t]) / weight_of(m, t);
+        most = m->endless[t] && mine > most ? mine : most;
+        all += m->service[t];
+    }
+    return 2 * (window + workers * most + (workers - 1) * all / seconds / workers * (double)m->scenario->sync_ns / 1e9);
+}
+
+static double quiet_queue(const struct sim_measure *m)
+{
+    struct sim_samples all = {0};
+    double asked = 0;
+    int n = 0;
+    for (int t = 0; t < SIM_TENANTS_MAX; t++) {
+        asked += m->asked[t];
+        n += m->asked[t] > 0;
+    }
+    for (int t = 0; t < SIM_TENANTS_MAX; t++)
+        for (int32_t i = 0; m->asked[t] * n < asked && i < m->tenant_queue[t].n; i++)
+            sim_samples_add(&all, m->tenant_queue[t].values[i]);
+    double p99 = sim_samples_quantile(&all, 0.99);
+    free(all.values);
+    return p99;
+}
+
 static void tier_result(struct sim_measure *m, int tier, double seconds, struct sim_tier_result *out)
 {
     static const double q[3] = {0.5, 0.99, 0.999};
@@ -181,7 +247,10 @@ static void tier_result(struct sim_measure *m, int tier, double seconds, struct 
         out->ttft_ms[i] = sim_samples_quantile(&m->ttft[tier], q[i]);
         out->tpot_ms[i] = sim_samples_quantile(&m->tpot[tier], q[i]);
         out->queue_ms[i] = sim_samples_quantile(&m->queue[tier], q[i]);
+        out->tbt_ms[i] = gap_quantile(&m->gaps[tier], q[i]);
     }
+    for (int i = 0; i < SIM_CURVE; i++)
+        out->curve_ms[i] = m->ttft[tier].n ? m->ttft[tier].values[(int64_t)(m->ttft[tier].n - 1) * i / (SIM_CURVE - 1)] : 0;
     out->stretch_ms = sim_samples_quantile(&m->ttft[tier], 1);
 }
 
@@ -207,12 +276,9 @@ void sim_measure_result(struct sim_measure *m, const struct sim_loads *loads, in
     out->seconds = seconds;
     out->jain = jain(m);
     out->max_drift = m->drift;
-    int32_t window = m->scenario->config.window_tokens ? m->scenario->config.window_tokens : 8192;
-    double pool = 1.5 * 2 * (double)m->scenario->config.n_blocks * m->scenario->config.block_tokens;
-    int n = 0;
-    for (int t = 0; t < SIM_TENANTS_MAX; t++)
-        n += m->endless[t];
-    out->bound = 2 * (window + m->potential + (n ? pool / n : 0));
+    out->bound = bound(m, seconds);
+    out->quiet_queue_ms = quiet_queue(m);
+    out->finish_s = (double)m->last_end_ns / 1e9;
     out->hit = m->computed + m->cached ? (double)m->cached / (double)(m->computed + m->cached) : 0;
     out->recompute_share = m->computed ? (double)m->recomputed / (double)m->computed : 0;
     out->steps = m->steps;

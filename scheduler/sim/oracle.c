@@ -19,6 +19,12 @@ struct pair {
     int64_t low, high;     /* of C_f - C_g meanwhile */
 };
 
+/* A head that waits while nobody of its tenant is resident. */
+struct headwait {
+    bool waits;
+    int64_t charged[TENANTS]; /* the others' when it began */
+};
+
 struct watch {
     uint64_t *content;     /* [n_blocks] true name of what a block holds; 0: unnamed */
     int64_t counter[CLASSES][TENANTS];
@@ -26,6 +32,10 @@ struct watch {
     bool backlogged[CLASSES][TENANTS];
     struct pair pairs[CLASSES][TENANTS][TENANTS];
     int64_t charged[CLASSES][TENANTS];
+    struct headwait heads[CLASSES][TENANTS];
+    int64_t in_period[TENANTS], period; /* service of a sync period, and its number */
+    bool paused[MR_TIER_COUNT];
+    int64_t paused_ns[MR_TIER_COUNT]; /* of the last change */
     int64_t tier_high[MR_TIER_COUNT], tier_sum[MR_TIER_COUNT]; /* share x total - service, and its least so far */
     int64_t step_most, rate_most, second, in_second;           /* service of a step; of a second */
     int64_t expected_budget_ns;
@@ -38,6 +48,8 @@ struct sim_oracle {
     char *violation;
     struct watch watch[SIM_WORKERS_MAX];
     int64_t served[TENANTS];  /* service units a tenant should have been charged */
+    struct pair global[CLASSES][TENANTS][TENANTS]; /* of all workers: weighted service */
+    int64_t period_most;      /* R Delta: most weighted service of one tenant on one worker in a period */
     bool killed;
 };
 
@@ -107,6 +119,7 @@ static int64_t due_of(const struct sim_view *view, const struct sim_job *job, co
 
 static int64_t budget_expected(const struct sim_view *view)
 {
+    bool late = false;
     const struct mr_sched_config *config = &view->scenario->config;
     struct cost_load load = {0};
     int64_t tpot = INT64_MAX, least = INT64_MAX;
@@ -136,8 +149,10 @@ static int64_t budget_expected(const struct sim_view *view)
         int64_t due = due_of(view, &view->loads->jobs[view->live[i]], &info), slack = due - view->now_ns;
         if (info.resident && due != INT64_MAX && slack >= floor_ns && slack < least)
             least = slack;
+        late |= info.resident && due != INT64_MAX && slack < floor_ns && view->loads->jobs[view->live[i]].produced > 0;
     }
     int64_t high = tpot / 2 * 3 > floor_ns ? tpot / 2 * 3 : floor_ns, budget = least == INT64_MAX ? high : least / 100 * 95;
+    budget = late && budget > tpot / 4 * 3 ? tpot / 4 * 3 : budget;
     budget = budget < floor_ns ? floor_ns : budget;
     return budget > high ? high : budget;
 }
@@ -325,6 +340,26 @@ static void note_potential(struct sim_oracle *o, const struct sim_view *view)
             w->potential[c][t] = now[c][t] > w->potential[c][t] ? now[c][t] : w->potential[c][t];
 }
 
+/* I17: realtime is never paused; a tier is while more is queued than 10 s of its rate bring, until it is half of that. */
+static void check_pressure(struct sim_oracle *o, const struct sim_view *view, const struct mr_sched_stats *stats)
+{
+    struct watch *w = &o->watch[view->worker];
+    if (mr_sched_paused(view->sched, MR_TIER_REALTIME))
+        broken(o, "I17: realtime is paused");
+    for (int tier = MR_TIER_STANDARD; tier < MR_TIER_COUNT; tier++) {
+        int64_t high = 10 * stats->rate_service[tier], least = units(65536, 1000), queued = stats->queued_service[tier];
+        bool paused = mr_sched_paused(view->sched, tier), settled = view->now_ns - w->paused_ns[tier] >= 250000000;
+        high = high > least ? high : least;
+        if (paused != w->paused[tier] && !settled && w->paused_ns[tier])
+            broken(o, "I17: tier %d changed twice within 250 ms", tier);
+        if (paused == w->paused[tier] && settled && (paused ? queued <= high / 2 : queued > high))
+            broken(o, "I17: tier %d is %s with %lld of service queued", tier, paused ? "still paused" : "not paused", (long long)queued);
+        if (paused != w->paused[tier])
+            w->paused_ns[tier] = view->now_ns;
+        w->paused[tier] = paused;
+    }
+}
+
 void sim_oracle_after_plan(struct sim_oracle *o, const struct sim_view *view, const struct mr_sched_plan *plan)
 {
     struct mr_sched_stats stats;
@@ -336,6 +371,7 @@ void sim_oracle_after_plan(struct sim_oracle *o, const struct sim_view *view, co
     if (in != view->n_live)
         broken(o, "I8: the scheduler has %d jobs, %d were given to it and have not ended", in, view->n_live);
     note_potential(o, view);
+    check_pressure(o, view, &stats);
     check_budget(o, view, plan);
     check_items(o, view, plan);
     check_idle(o, view, plan);
@@ -387,7 +423,78 @@ static int64_t bound_of(const struct sim_oracle *o, const struct watch *w, int c
     return (window_of(o) + w->potential[c][f]) / weight_of(o, f) + w->potential[c][g] / weight_of(o, g) + MR_SCHED_SERVICE_UNIT;
 }
 
-/* I4, B1, B2. With several workers counters jump at each exchange: their bound is B6, which has its own scenario. */
+/* B3, as service: while a head waits, with nobody of its tenant resident, each other tenant is served at most twice its bound, so
+ * that the sum over them at the class's rate is the wait. */
+static void check_head(struct sim_oracle *o, struct watch *w, int c, int f, bool waits)
+{
+    struct headwait *head = &w->heads[c][f];
+    if (waits && !head->waits)
+        memcpy(head->charged, w->charged[c], sizeof head->charged);
+    head->waits = waits;
+    for (int g = 0; g < TENANTS && waits; g++) {
+        int64_t service = w->charged[c][g] - head->charged[g], bound = (bound_of(o, w, c, g, f) + bound_of(o, w, c, f, g)) * weight_of(o, g);
+        if (g != f && service > bound)
+            broken(o, "B3: while the head of tenant %d waited, tenant %d was served %lld in class %d, the bound is %lld", f, g, (long long)service, c,
+                   (long long)bound);
+    }
+}
+
+/* The sync period: while the store is away it lasts as long as that. */
+static int64_t period_ns(const struct sim_oracle *o)
+{
+    double away = 0;
+    for (int i = 0; i < o->scenario->n_faults; i++) {
+        const struct sim_fault *fault = &o->scenario->faults[i];
+        away = fault->kind == SIM_REDIS && fault->to_s - fault->from_s > away ? fault->to_s - fault->from_s : away;
+    }
+    return o->scenario->sync_ns + (int64_t)(away * 1e9);
+}
+
+static void note_period(struct sim_oracle *o, struct watch *w, int64_t now_ns, const int64_t before[TENANTS])
+{
+    if (now_ns / period_ns(o) != w->period)
+        memset(w->in_period, 0, sizeof w->in_period);
+    w->period = now_ns / period_ns(o);
+    for (int t = 0; t < TENANTS; t++) {
+        int64_t charged = 0;
+        for (int c = 0; c < CLASSES; c++)
+            charged += w->charged[c][t];
+        w->in_period[t] += (charged - before[t]) / weight_of(o, t);
+        o->period_most = w->in_period[t] > o->period_most ? w->in_period[t] : o->period_most;
+    }
+}
+
+/* B6: weighted service of all workers, of two tenants that wait on all of them, drifts by at most 2 (Q + N U + (N - 1) R Delta). */
+static void check_cluster(struct sim_oracle *o)
+{
+    int32_t n = o->scenario->workers;
+    for (int c = 0; c < MR_TIER_COUNT; c++)
+        for (int f = 0; f < TENANTS; f++)
+            for (int g = 0; g < f; g++) {
+                struct pair *pair = &o->global[c][f][g];
+                bool both = true;
+                int64_t ahead = 0, bound = 2 * (n - 1) * o->period_most;
+                for (int32_t i = 0; i < n; i++) {
+                    const struct watch *w = &o->watch[i];
+                    both = both && w->backlogged[c][f] && w->backlogged[c][g];
+                    ahead += w->charged[c][f] / weight_of(o, f) - w->charged[c][g] / weight_of(o, g);
+                    bound += bound_of(o, w, c, f, g) + bound_of(o, w, c, g, f);
+                }
+                if (!both) {
+                    pair->both = false;
+                    continue;
+                }
+                if (!pair->both)
+                    *pair = (struct pair){true, ahead, ahead};
+                pair->low = ahead < pair->low ? ahead : pair->low;
+                pair->high = ahead > pair->high ? ahead : pair->high;
+                if (pair->high - pair->low > bound)
+                    broken(o, "B6: tenants %d and %d drifted by %lld over %d workers in class %d, the bound is %lld", f, g,
+                           (long long)(pair->high - pair->low), n, c, (long long)bound);
+            }
+}
+
+/* I4, B1, B2, B3; with several workers, whose counters jump at each exchange, B6. */
 static void check_counters(struct sim_oracle *o, const struct sim_view *view)
 {
     struct watch *w = &o->watch[view->worker];
@@ -403,9 +510,14 @@ static void check_counters(struct sim_oracle *o, const struct sim_view *view)
             /* a tenant that its contract shapes stops and starts inside a step, unseen from here */
             bool shaped = o->scenario->contract[t].rate_tokens || o->scenario->contract[t].concurrency;
             w->backlogged[c][t] = stats.waiting > 0 && !shaped && !stats.over_cap;
+            if (o->scenario->workers == 1 && c < MR_TIER_COUNT)
+                check_head(o, w, c, t, w->backlogged[c][t] && stats.resident == 0);
         }
-    if (o->scenario->workers > 1)
+    if (o->scenario->workers > 1) {
+        if (!o->killed)
+            check_cluster(o);
         return;
+    }
     for (int c = 0; c < MR_TIER_COUNT; c++) /* relegated residents come into their class without a pick: no bound is claimed there */
         for (int f = 0; f < TENANTS; f++)
             for (int g = 0; g < TENANTS; g++) {
@@ -467,8 +579,13 @@ void sim_oracle_after_commit(struct sim_oracle *o, const struct sim_view *view, 
     for (int c = 0; c < CLASSES; c++)
         for (int t = 0; t < TENANTS; t++)
             before[c] += w->charged[c][t];
+    int64_t by_tenant[TENANTS] = {0};
+    for (int t = 0; t < TENANTS; t++)
+        for (int c = 0; c < CLASSES; c++)
+            by_tenant[t] += w->charged[c][t];
     count_items(o, view, plan);
     check_counters(o, view);
+    note_period(o, w, view->now_ns, by_tenant);
     if (!o->scenario->config.off)
         check_floors(o, view, before);
 }

@@ -30,6 +30,8 @@ void sim_scenario_default(struct sim_scenario *scenario)
                                                 .tier = {{500000000, 50000000, 700}, {5000000000, 100000000, 250}, {0, 0, 50}}};
 }
 
+static const struct sim_population populations[] = {{"small", 43, 0.30, 0.93}, {"mid", 109, 0.52, 0.79}, {"large", 162, 0.16, 0.63}};
+
 struct parse {
     struct sim_scenario *scenario;
     struct mr_err *err;
@@ -56,15 +58,28 @@ static struct sim_length length_parse(const char *text)
     return (struct sim_length){atof(text), tilde ? atof(tilde + 1) : 0};
 }
 
+static bool servegen_parse(struct sim_load *load, const char *value)
+{
+    size_t name = strcspn(value, ":");
+    for (size_t i = 0; i < sizeof populations / sizeof *populations; i++)
+        if (strlen(populations[i].name) == name && strncmp(value, populations[i].name, name) == 0)
+            load->population = &populations[i];
+    load->source = SIM_SERVEGEN;
+    load->rate = value[name] ? atof(value + name + 1) : 0;
+    return load->population && load->rate > 0;
+}
+
 static bool source_parse(struct sim_load *load, const char *value)
 {
     const char *colon = strchr(value, ':');
     if (!colon)
         return false;
     load->cv = 1;
-    if (strncmp(value, "backlog:", 8) == 0) {
-        load->source = SIM_BACKLOG;
+    if (strncmp(value, "backlog:", 8) == 0 || strncmp(value, "batch:", 6) == 0) {
+        load->source = value[2] == 'c' ? SIM_BACKLOG : SIM_BATCH;
         load->backlog = atoi(colon + 1);
+    } else if (strncmp(value, "servegen:", 9) == 0) {
+        return servegen_parse(load, colon + 1);
     } else if (strncmp(value, "poisson:", 8) == 0) {
         load->source = SIM_POISSON;
         load->rate = atof(colon + 1);
@@ -77,7 +92,7 @@ static bool source_parse(struct sim_load *load, const char *value)
     } else {
         return false;
     }
-    return load->source == SIM_BACKLOG ? load->backlog > 0 : load->rate > 0;
+    return load->source == SIM_BACKLOG || load->source == SIM_BATCH ? load->backlog > 0 : load->rate > 0;
 }
 
 static bool load_key(struct sim_load *load, const char *key, const char *value)
@@ -86,7 +101,7 @@ static bool load_key(struct sim_load *load, const char *key, const char *value)
         const char *key;
         double *to;
     } numbers[] = {{"speed", &load->speed}, {"from", &load->from_s}, {"to", &load->to_s}, {"on", &load->on_s}, {"off", &load->off_s},
-                   {"deadline", &load->deadline_s}, {"cancel", &load->cancel_share}};
+                   {"deadline", &load->deadline_s}, {"cancel", &load->cancel_share}, {"day", &load->day_s}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (strcmp(key, numbers[i].key) == 0) {
             *numbers[i].to = atof(value);
@@ -109,6 +124,12 @@ static bool load_key(struct sim_load *load, const char *key, const char *value)
         return (load->output = length_parse(value)).mean >= 1;
     if (strcmp(key, "max") == 0)
         return (load->max_output = atoi(value)) >= 1;
+    if (strcmp(key, "order") == 0)
+        return (load->grouped = strcmp(value, "grouped") == 0) || strcmp(value, "coming") == 0;
+    if (strcmp(key, "tree") == 0) {
+        int n = sscanf(value, "%dx%d,%dx%d", &load->tree[0].n, &load->tree[0].tokens, &load->tree[1].n, &load->tree[1].tokens);
+        return load->tree[0].n > 0 && load->tree[0].tokens > 0 && (n == 2 || (n == 4 && load->tree[1].n > 0 && load->tree[1].tokens > 0));
+    }
     if (strcmp(key, "prefixes") == 0)
         return sscanf(value, "%dx%d", &load->prefixes, &load->prefix_tokens) == 2 && load->prefixes > 0 && load->prefix_tokens > 0;
     return false;
@@ -162,7 +183,38 @@ static enum mr_status tenant_parse(const struct parse *parse, char *words)
     return MR_OK;
 }
 
-/* `slo TIER TTFT TPOT`, `floor TIER PERMILLE`, `cost ...`, `card NAME`, `kill W S`, `redis S S`; 0: not one of these. */
+/* `kill W S`, `join W S`, `redis S S`, `skew W MS`, `store MS PERMILLE`, `kafka MESSAGES MS MS`; 0: not one of these. */
+static int world_parse(const struct parse *parse, const char *word, const char *rest)
+{
+    struct sim_scenario *scenario = parse->scenario;
+    double a = 0, b = 0, c = 0;
+    int n = sscanf(rest, "%lf %lf %lf", &a, &b, &c);
+    bool worker = n == 2 && a >= 0 && a < SIM_WORKERS_MAX, kill = strcmp(word, "kill") == 0, join = strcmp(word, "join") == 0;
+    if (strcmp(word, "kafka") == 0) {
+        scenario->prefetch = (int32_t)a;
+        scenario->fetch_ns = (int64_t)(b * 1e6);
+        scenario->rebalance_ns = (int64_t)(c * 1e6);
+        return n == 3 && a >= 1 && b >= 0 && c >= 0 ? 1 : -1;
+    }
+    if (strcmp(word, "store") == 0) {
+        scenario->store_ns = (int64_t)(a * 1e6);
+        scenario->store_loss_permille = (int32_t)b;
+        return n == 2 && a >= 0 && b >= 0 ? 1 : -1;
+    }
+    if (strcmp(word, "skew") == 0) {
+        if (worker)
+            scenario->skew_ns[(int32_t)a] = (int64_t)(b * 1e6);
+        return worker ? 1 : -1;
+    }
+    if (!kill && !join && strcmp(word, "redis") != 0)
+        return 0;
+    if (n != 2 || scenario->n_faults == SIM_FAULTS_MAX || ((kill || join) && !worker))
+        return -1;
+    scenario->faults[scenario->n_faults++] = (struct sim_fault){kill ? SIM_KILL : join ? SIM_JOIN : SIM_REDIS, (int32_t)a, kill || join ? b : a, b};
+    return 1;
+}
+
+/* `slo TIER TTFT TPOT`, `floor TIER PERMILLE`, `cost ...`, `card NAME`; 0: not one of these. */
 static int special_parse(const struct parse *parse, const char *word, char *rest)
 {
     struct sim_scenario *scenario = parse->scenario;
@@ -196,13 +248,7 @@ static int special_parse(const struct parse *parse, const char *word, char *rest
             }
         return -1;
     }
-    bool kill = strcmp(word, "kill") == 0;
-    if (!kill && strcmp(word, "redis") != 0)
-        return 0;
-    if (sscanf(rest, "%lf %lf", &a, &b) != 2 || scenario->n_faults == SIM_FAULTS_MAX)
-        return -1;
-    scenario->faults[scenario->n_faults++] = kill ? (struct sim_fault){SIM_KILL, (int32_t)a, b, b} : (struct sim_fault){SIM_REDIS, 0, a, b};
-    return 1;
+    return world_parse(parse, word, rest);
 }
 
 /* Pairs of name and number: several may share a line. */
@@ -217,7 +263,7 @@ static enum mr_status numbers_parse(const struct parse *parse, char *words)
                     {"max_step", &config->max_step_tokens}, {"max_jobs", &config->max_jobs}, {"max_context", &config->max_context},
                     {"quantum", &config->chunk_quantum}, {"floor_tokens", &config->floor_tokens}, {"forced_chunk", &config->forced_chunk},
                     {"visible", &config->visible}, {"window", &config->window_tokens}, {"workers", &scenario->workers},
-                    {"error", &scenario->error_permille}, {"stalls", &scenario->stall_permille}};
+                    {"error", &scenario->error_permille}, {"stalls", &scenario->stall_permille}, {"bias", &scenario->bias_permille}};
     char *save = NULL;
     for (char *word = strtok_r(words, " \t", &save); word; word = strtok_r(NULL, " \t", &save)) {
         char *value = strtok_r(NULL, " \t", &save);
@@ -233,6 +279,8 @@ static enum mr_status numbers_parse(const struct parse *parse, char *words)
             scenario->seconds = atof(value);
         else if (strcmp(word, "warmup") == 0)
             scenario->warmup_s = atof(value);
+        else if (strcmp(word, "sync") == 0)
+            scenario->sync_ns = (int64_t)(atof(value) * 1e6);
         else if (strcmp(word, "seed") == 0)
             scenario->seed = strtoull(value, NULL, 10);
         else if (strcmp(word, "drain") == 0)
@@ -292,6 +340,7 @@ struct policy {
     uint32_t off;
     int32_t max_step;  /* 0: the scenario's */
     int32_t visible;   /* 0: the scenario's */
+    bool clairvoyant;
 };
 
 enum {
@@ -301,25 +350,26 @@ enum {
 };
 
 static const struct policy policies[] = {
-    {"fcfs", OFF_FCFS, 2048, 0},
-    {"fcfs-512", OFF_FCFS, 512, 0},
-    {"strict", OFF_ORDER | MR_PART_FAIR | MR_PART_PREFIX, 2048, 0},
-    {"strict-512", OFF_ORDER | MR_PART_FAIR | MR_PART_PREFIX, 512, 0},
-    {"vtc", OFF_ORDER | MR_PART_TIERS | MR_PART_PREFIX, 2048, 0},
-    {"lpm", (OFF_ORDER | MR_PART_TIERS | MR_PART_FAIR), 2048, 1 << 20},
-    {"ours", 0, 0, 0},
-    {"ours-no-tiers", MR_PART_TIERS, 0, 0},
-    {"ours-no-fair", MR_PART_FAIR, 0, 0},
-    {"ours-no-prefix", MR_PART_PREFIX, 0, 0},
-    {"ours-no-slack", MR_PART_SLACK, 0, 0},
-    {"ours-no-relegation", MR_PART_RELEGATION, 0, 0},
-    {"ours-no-floors", MR_PART_FLOORS, 0, 0},
-    {"ours-no-quantiles", MR_PART_QUANTILES, 0, 0},
-    {"ours-no-victims", MR_PART_VICTIMS, 0, 0},
-    {"ours-no-cap", MR_PART_CAP, 0, 0},
-    {"ours-no-lift", MR_PART_LIFT, 0, 0},
-    {"ours-no-guard", MR_PART_GUARD, 0, 0},
-    {"ours-no-window", MR_PART_WINDOW, 0, 0},
+    {"fcfs", OFF_FCFS, 2048, 0, false},
+    {"fcfs-512", OFF_FCFS, 512, 0, false},
+    {"strict", OFF_ORDER | MR_PART_FAIR | MR_PART_PREFIX, 2048, 0, false},
+    {"strict-512", OFF_ORDER | MR_PART_FAIR | MR_PART_PREFIX, 512, 0, false},
+    {"vtc", OFF_ORDER | MR_PART_TIERS | MR_PART_PREFIX, 2048, 0, false},
+    {"lpm", (OFF_ORDER | MR_PART_TIERS | MR_PART_FAIR), 2048, 1 << 20, false},
+    {"ours", 0, 0, 0, false},
+    {"ours-clairvoyant", 0, 0, 0, true},
+    {"ours-no-tiers", MR_PART_TIERS, 0, 0, false},
+    {"ours-no-fair", MR_PART_FAIR, 0, 0, false},
+    {"ours-no-prefix", MR_PART_PREFIX, 0, 0, false},
+    {"ours-no-slack", MR_PART_SLACK, 0, 0, false},
+    {"ours-no-relegation", MR_PART_RELEGATION, 0, 0, false},
+    {"ours-no-floors", MR_PART_FLOORS, 0, 0, false},
+    {"ours-no-quantiles", MR_PART_QUANTILES, 0, 0, false},
+    {"ours-no-victims", MR_PART_VICTIMS, 0, 0, false},
+    {"ours-no-cap", MR_PART_CAP, 0, 0, false},
+    {"ours-no-lift", MR_PART_LIFT, 0, 0, false},
+    {"ours-no-guard", MR_PART_GUARD, 0, 0, false},
+    {"ours-no-window", MR_PART_WINDOW, 0, 0, false},
 };
 
 enum { N_POLICIES = sizeof policies / sizeof *policies };
@@ -338,6 +388,7 @@ enum mr_status sim_policy_apply(struct sim_scenario *scenario, const char *polic
         if (strcmp(policies[i].name, policy) != 0)
             continue;
         scenario->config.off = policies[i].off;
+        scenario->clairvoyant = policies[i].clairvoyant;
         if (policies[i].max_step)
             scenario->config.max_step_tokens = policies[i].max_step;
         if (policies[i].visible)

@@ -6,6 +6,8 @@
 
 #include "scheduler/sim/scenario.h"
 
+enum { SIM_CURVE = 101 };
+
 enum sim_state { SIM_QUEUED, SIM_DONE, SIM_CANCELLED, SIM_EXPIRED, SIM_REFUSED };
 
 /* A job's life, as the simulator sees it. */
@@ -31,7 +33,8 @@ struct sim_job {
 
 struct sim_tier_result {
     int64_t arrived, finished, on_time, cancelled, relegated;
-    double ttft_ms[3], tpot_ms[3], queue_ms[3]; /* p50, p99, p99.9 */
+    double ttft_ms[3], tpot_ms[3], tbt_ms[3], queue_ms[3]; /* p50, p99, p99.9 */
+    double curve_ms[SIM_CURVE];                 /* quantiles of the TTFT, evenly spaced from the least to the most */
     double tok_s, out_tok_s;                    /* prompt + output, output: of the measured window */
     double stretch_ms;                          /* longest wait to the first token */
 };
@@ -48,6 +51,9 @@ struct sim_result {
     int32_t n_tenants;
     double seconds, out_tok_s, tok_s;
     double jain, max_drift, bound;              /* drift: service tokens at weight 1, among always backlogged; bound 2 (Q + U) */
+    double quiet_queue_ms;                      /* p99 of the wait of tenants that asked for less than an equal share */
+    double finish_s;                            /* when the last job ended */
+    int64_t pauses, refetched, log_longest;     /* of the log: pauses of partitions, messages fetched twice, most jobs in it */
     double hit, recompute_share;
     int64_t steps, preemptions, finished, infeasible;
     double optimum_on_time;                     /* realtime jobs that Moore and Hodgson's offline rule keeps, share of arrived */
