@@ -10,7 +10,7 @@
 
 int mr_mutant;
 
-enum { SEEDS = 1500 };
+enum { SEEDS = 600 };
 
 static bool seed_fails(struct sim_scenario *scenario, struct sim_result *result, bool unsalted)
 {
