@@ -26,9 +26,10 @@ static const struct recorded_plan plans[] = {
     {.route = 1, .partition = 2, .offset = 1, .body = "{\"id\":\"ti\",\"prompt\":\"seven\",\"return_token_ids\":true}", .n_tokens = 2, .end = MR_FOLD_DONE},
     {.route = 1, .partition = 2, .offset = 2, .body = "{\"id\":\"f\",\"prompt\":\"eight\"}", .n_tokens = 2, .end = MR_FOLD_FAILED, .reason = MR_REASON_INTERNAL},
     {.route = 0, .partition = 0, .offset = 3, .body = "{\"id\":\"a\",\"prompt\":\"another\"}", .end = MR_FOLD_FAILED, .reason = MR_REASON_ID_CONFLICT},
+    {.route = 2, .partition = 0, .offset = 0, .body = "{\"prompt\":\"parked\"}", .end = MR_FOLD_MOVED},
     {.route = 1, .partition = 2, .offset = 3, .body = "{\"id\":\"m\",\"prompt\":\"nine\",\"metadata\":{\"k\":1}}", .n_tokens = 1, .end = MR_FOLD_DONE},
 };
-enum { N_PLANS = sizeof plans / sizeof *plans, TICK_MS = 3000 /* past what a START may not have seen */ };
+enum { N_PLANS = sizeof plans / sizeof *plans, PARKED = N_PLANS - 2, COPIES = 2, DONE = 9, TICK_MS = 3000 /* past what a START may not have seen */ };
 
 static struct mr_options options;
 static struct recorded r;
@@ -39,12 +40,21 @@ static void record_all(void)
 {
     r = (struct recorded){.options = &options, .clock_ms = 1000, .tick_ms = TICK_MS};
     mr_arena_init(&r.arena, 0);
-    for (int i = 0; i < N_PLANS; i++)
+    for (int i = 0; i < N_PLANS; i++) {
+        struct recorded_plan parked = plans[i];
         recorded_job(&r, &plans[i]);
+        parked.n_tokens = 2;
+        if (i == PARKED)
+            recorded_parked(&r, &parked, 0, MR_FOLD_DONE);
+        if (i == PARKED) { /* a second copy of the record */
+            parked.n_tokens = 0;
+            recorded_parked(&r, &parked, 1, MR_FOLD_DUPLICATE);
+        }
+    }
 }
 
 static bool is_stream(const struct mr_record *record) { return strstr(record->topic.p, ".stream.") != NULL; }
-static bool is_input(const struct mr_record *record) { return strstr(record->topic.p, ".jobs.") != NULL; }
+static bool is_input(const struct mr_record *record) { return strstr(record->topic.p, ".jobs.") || strstr(record->topic.p, "millrace.parked."); }
 static bool same_place(const struct mr_record *a, const struct mr_record *b) { return a->partition == b->partition && mr_str_equal(a->topic, b->topic); }
 static bool kind_is(const struct mr_record *record, const char *kind) { return mr_str_is(mr_record_header(record, "mr-kind"), kind); }
 
@@ -116,15 +126,16 @@ TEST(all_is_well)
     struct mr_judge_report report = verdict(true);
     EXPECT_EQ(wrongs(&report), 0);
     EXPECT_EQ(report.jobs, N_PLANS);
-    EXPECT_EQ(report.outcome[MR_FOLD_DONE], 8);
+    EXPECT_EQ(report.outcome[MR_FOLD_DONE], DONE);
+    EXPECT_EQ(report.outcome[MR_FOLD_MOVED], 1);
     EXPECT_EQ(report.outcome[MR_FOLD_FAILED], 3);
     EXPECT_EQ(report.outcome[MR_FOLD_CANCELLED], 1);
     EXPECT_EQ(report.outcome[MR_FOLD_EXPIRED], 1);
-    EXPECT_EQ(report.outcome[MR_FOLD_DUPLICATE], 1);
-    EXPECT_EQ(report.starts, N_PLANS + 2);
+    EXPECT_EQ(report.outcome[MR_FOLD_DUPLICATE], 2);
+    EXPECT_EQ(report.starts, N_PLANS + COPIES + 2);
     EXPECT_EQ(report.extra_starts, 2);
     EXPECT_EQ(report.takeovers, 2);
-    EXPECT_EQ(report.tokens, 4 + 5 + 2 + 3 + 4 + 3 + 2 + 2 + 2 + 2 + 1);
+    EXPECT_EQ(report.tokens, 4 + 5 + 2 + 3 + 4 + 3 + 2 + 2 + 2 + 2 + 2 + 1);
     EXPECT_EQ(report.ignored[MR_FOLD_TOK], 1);
     EXPECT_EQ(report.tokens_twice, 1);
     EXPECT_EQ((int)report.twice_p50[MR_TIER_REALTIME], 1); /* of 0 and 1: the upper */
@@ -235,7 +246,7 @@ enum { ANY = 1, START = 2, TOK = 4, END = 8, SCORED = 16, IN_FORCE = 32, HAS_RES
     X(cached, END | HAS_RESULT, (s->has_usage = true, s->usage.cached_tokens++)) X(queue_ms, END | HAS_RESULT, s->timings.queue_ms += 2) \
     X(ttft_ms, END | HAS_RESULT, s->timings.ttft_ms += 2) X(tpot_ms, END | HAS_RESULT, s->timings.tpot_ms += 2) X(reason, END, s->reason = MR_REASON_OVERLOADED) \
     X(message, END, s->message = MR_STR("other")) X(field, END, s->field = MR_STR("other")) X(first_offset, END, s->first.offset++) \
-    X(first_partition, END, s->first.partition++) X(first_topic, END, s->first.topic = MR_STR("other"))
+    X(first_partition, END, s->first.partition++) X(first_topic, END, s->first.topic = MR_STR("other")) X(to, END, s->to_topic = MR_STR("other"))
 
 struct field {
     const char *name;
@@ -487,7 +498,7 @@ TEST(hostile_records_change_nothing)
             printf("%s\n", hostile_values[i].json);
         EXPECT(report.violations > 0);
         EXPECT_EQ(report.lost + report.duplicates, 0);
-        EXPECT_EQ(report.outcome[MR_FOLD_DONE], 8);
+        EXPECT_EQ(report.outcome[MR_FOLD_DONE], DONE);
         r.n = n;
     }
     for (size_t i = 0; i < HOSTILE_BYTES_COUNT; i++) {
@@ -558,8 +569,8 @@ TEST(every_job_is_told)
         EXPECT(mr_judge_add(judge, &r.records[i]));
     EXPECT(mr_judge_finish(judge) != NULL);
     mr_judge_each(judge, count_jobs, counts);
-    EXPECT_EQ(counts[0], N_PLANS);
-    EXPECT_EQ(counts[1], 8);
+    EXPECT_EQ(counts[0], N_PLANS + COPIES);
+    EXPECT_EQ(counts[1], DONE);
     EXPECT_EQ(counts[2], 2);
     EXPECT_EQ(counts[3], 1);
     mr_judge_close(judge);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "worker/job_decode.h"
 #include "worker/options.h"
+#include "worker/origin.h"
 #include "worker/record.h"
 #include "worker/result.h"
 
@@ -87,8 +88,10 @@ static inline void recorded_stream(struct recorded *r, const char *topic, int32_
 struct recorded_run {
     const struct recorded_plan *plan;
     const struct mr_route *route;
+    const char *stream, *input;
     struct mr_job *job;
     struct mr_src src;
+    int64_t created_ms;
     int64_t epoch, seq, starts;
     uint64_t writer, ctx;
     struct mr_buf text;
@@ -131,7 +134,7 @@ static inline void recorded_start(struct recorded *r, struct recorded_run *run)
     start.seed = run->job->sampling.seed;
     start.body_hash = mr_str_from(run->job->body_hash);
     start.from = run->seq;
-    recorded_stream(r, run->route->stream, run->plan->partition, &start);
+    recorded_stream(r, run->stream, run->plan->partition, &start);
     run->start = start;
 }
 
@@ -158,7 +161,7 @@ static inline void recorded_result(struct recorded *r, const struct recorded_run
                                       .logprobs = run->job->sampling.n_logprobs >= 0 ? run->logprobs : NULL};
     if (end->n_finish)
         choice.finish = end->finish[0];
-    struct mr_result result = {.job = run->job, .route = run->route, .partition = run->plan->partition, .src = run->src, .start = &run->start, .terminal = end,
+    struct mr_result result = {.job = run->job, .route = run->route, .partition = run->plan->partition, .src = run->src, .created_ms = run->created_ms, .start = &run->start, .terminal = end,
                                .takeovers = run->starts, .choices = &choice, .n_choices = 1, .prompt_text = run->job->prompt};
     CHECK(mr_result_encode(&result, MR_ENCODING_JSON, &value));
     struct mr_record *record = recorded_add(r, run->route->results, 0, (int64_t)r->n, run->job->name, recorded_str(r, &value));
@@ -171,7 +174,7 @@ static inline void recorded_dead(struct recorded *r, const struct recorded_run *
     struct mr_header *headers = mr_arena_array(&r->arena, 6, sizeof *headers);
     struct mr_buf src = {0}, position = {0};
     mr_buf_addf(&src, "%lld.%lld", (long long)run->src.offset, (long long)run->src.timestamp_ms);
-    mr_buf_addf(&position, "%s/%d/%lld", run->route->jobs, run->plan->partition, (long long)run->src.offset);
+    mr_buf_addf(&position, "%s/%d/%lld", run->input, run->plan->partition, (long long)run->src.offset);
     headers[0] = (struct mr_header){MR_STR("mr-dead-reason"), mr_str_from(mr_reason_name(end->reason))};
     headers[1] = (struct mr_header){MR_STR("mr-dead-field"), end->field};
     headers[2] = (struct mr_header){MR_STR("mr-dead-message"), end->message};
@@ -221,11 +224,13 @@ static inline void recorded_end(struct recorded *r, struct recorded_run *run)
         end.field = MR_STR("prompt");
     }
     if (end.kind == MR_FOLD_DUPLICATE) {
-        end.first.topic = mr_str_from(run->route->jobs);
+        end.first.topic = mr_str_from(run->input);
         end.first.partition = run->plan->partition;
         end.first.offset = run->plan->first_offset;
     }
-    recorded_stream(r, run->route->stream, run->plan->partition, &end);
+    if (end.kind == MR_FOLD_MOVED)
+        end.to_topic = mr_str_from(run->route->parked);
+    recorded_stream(r, run->stream, run->plan->partition, &end);
     if (ran || (end.kind == MR_FOLD_FAILED && end.reason != MR_REASON_ID_CONFLICT))
         recorded_result(r, run, &end);
     if (end.kind == MR_FOLD_FAILED)
@@ -237,17 +242,28 @@ static inline void recorded_takeover(struct recorded *r, struct recorded_run *ru
 {
     struct mr_stream_record yield = recorded_of(run, MR_FOLD_YIELD);
     if (run->plan->yield)
-        recorded_stream(r, run->route->stream, run->plan->partition, &yield);
+        recorded_stream(r, run->stream, run->plan->partition, &yield);
     recorded_start(r, run);
     if (run->plan->zombie)
-        recorded_stream(r, run->route->stream, run->plan->partition, late);
+        recorded_stream(r, run->stream, run->plan->partition, late);
 }
 
 /* Everything that follows from an input record, as the plan says. */
 static inline void recorded_answer(struct recorded *r, const struct recorded_plan *plan, struct mr_record *input)
 {
     struct recorded_run run = {.plan = plan, .route = &r->options->routes[plan->route], .src = {input->offset, input->timestamp_ms}};
-    struct mr_job_source source = {.record = input, .route = run.route, .max_record_bytes = 1 << 20, .max_deadline_ms = INT64_C(1) << 40};
+    struct mr_origin origin = {.timestamp_ms = input->timestamp_ms};
+    bool parked = mr_origin_read(input, &origin);
+    struct mr_record first = *input; /* where a parked one lay before */
+    run.stream = parked ? run.route->stream_parked : run.route->stream;
+    run.input = parked ? run.route->parked : run.route->jobs;
+    run.created_ms = parked ? origin.timestamp_ms : input->timestamp_ms;
+    if (parked) {
+        first.topic = mr_str_from(origin.topic);
+        first.partition = origin.partition;
+        first.offset = origin.offset;
+    }
+    struct mr_job_source source = {.record = &first, .route = run.route, .max_record_bytes = 1 << 20, .max_deadline_ms = INT64_C(1) << 40};
     struct mr_refusal refusal;
     struct mr_fold fold;
     mr_job_decode(&source, &run.job, &refusal);
@@ -265,7 +281,7 @@ static inline void recorded_answer(struct recorded *r, const struct recorded_pla
         if (run.seq && run.seq == plan->takeover_after)
             recorded_takeover(r, &run, &late);
         struct mr_stream_record tok = recorded_token(&run, text);
-        recorded_stream(r, run.route->stream, plan->partition, &tok);
+        recorded_stream(r, run.stream, plan->partition, &tok);
         mr_buf_add_str(&run.text, tok.text);
         run.ctx = tok.ctx;
         run.seq++;
@@ -288,6 +304,28 @@ static inline void recorded_job(struct recorded *r, const struct recorded_plan *
         input->n_headers = 1;
     }
     recorded_answer(r, plan, input);
+}
+
+/* The job of plan (which ends MOVED) once more, on the parked topic at that offset, ended as end says. */
+static inline void recorded_parked(struct recorded *r, const struct recorded_plan *plan, int64_t parked_offset, enum mr_fold_kind end)
+{
+    const struct mr_route *route = &r->options->routes[plan->route];
+    struct recorded_plan again = *plan;
+    struct mr_origin origin = {.partition = plan->partition, .offset = plan->offset, .tier = route->tier};
+    char text[MR_ORIGIN_TEXT_BYTES];
+    for (size_t i = 0; i < r->n; i++)
+        if (mr_str_is(r->records[i].topic, route->jobs) && r->records[i].partition == plan->partition && r->records[i].offset == plan->offset) {
+            origin.timestamp_ms = r->records[i].timestamp_ms;
+            snprintf(origin.job, sizeof origin.job, "%.*s", (int)r->records[i].key.n, r->records[i].key.p);
+        }
+    snprintf(origin.topic, sizeof origin.topic, "%s", route->jobs);
+    struct mr_header *header = mr_arena_array(&r->arena, 1, sizeof *header);
+    *header = (struct mr_header){MR_STR(MR_ORIGIN_HEADER), mr_arena_str(&r->arena, (struct mr_str){text, mr_origin_write(&origin, text)})};
+    struct mr_record *input = recorded_add(r, route->parked, plan->partition, parked_offset, (struct mr_str){0}, mr_str_from(plan->body));
+    input->headers = header;
+    input->n_headers = 1;
+    again.end = end;
+    recorded_answer(r, &again, input);
 }
 
 #endif

@@ -69,7 +69,8 @@ static bool make_result(struct mr_judge *judge, const struct judge_run *j, const
     if (end->n_finish > 0)
         choice.finish = end->finish[0];
     struct mr_result result = {.job = job, .route = j->route, .partition = j->partition, .src = j->src, .start = &start, .terminal = end,
-                               .takeovers = run->takeovers, .choices = &choice, .n_choices = 1, .prompt_text = job->prompt};
+                               .created_ms = j->origin_ms ? j->origin_ms : j->src.timestamp_ms, .takeovers = run->takeovers,
+                               .choices = &choice, .n_choices = 1, .prompt_text = job->prompt};
     bool made = !text.failed && judge_decode(judge, run, mr_buf_view(&run->start), &start) && mr_result_encode(&result, job->encoding, out);
     mr_buf_fini(&text);
     return made;

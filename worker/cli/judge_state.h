@@ -31,6 +31,8 @@ struct judge_run {                   /* a run, or an input record without one */
     const struct mr_record *record; /* the input; NULL: not there */
     struct judge_kept *results, *dead;  /* of this src */
     struct judge_start *starts, *owner; /* the newest first; the one in force */
+    int64_t origin_ms;            /* of a parked record: the timestamp of the record that it was first; 0: none */
+    bool arrived;                 /* a parked record says that it was this one first */
     int64_t last_ms, lost_ms;     /* of the last accepted record; since when a takeover waits for its first token, -1 */
     struct mr_str model, tokenizer, body_hash; /* of the first START */
     uint64_t seed;

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "worker/encoding.h"
 #include "worker/job_decode.h"
+#include "worker/origin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,13 +84,22 @@ static void hand_out(struct verdict *v)
     }
 }
 
-/* The input record's job; NULL: no memory. A record that the worker found too large was not looked into. */
+/* The input record's job; NULL: no memory. A parked one is what it was where it lay first. A record that the worker found too large was
+ * not looked into. */
 static struct mr_job *job_of(const struct judge_run *j, bool too_large, bool *readable)
 {
-    struct mr_job_source source = {.record = j->record, .route = j->route, .lenient = true, .max_record_bytes = SIZE_MAX,
+    struct mr_record record = *j->record;
+    struct mr_job_source source = {.record = &record, .route = j->route, .lenient = true, .max_record_bytes = SIZE_MAX,
                                    .max_deadline_ms = INT64_MAX};
     struct mr_job *job;
     struct mr_refusal refusal;
+    struct mr_origin origin;
+    if (j->parked && mr_origin_read(j->record, &origin)) {
+        record.topic = mr_str_from(origin.topic);
+        record.partition = origin.partition;
+        record.offset = origin.offset;
+        record.timestamp_ms = origin.timestamp_ms;
+    }
     if (too_large && j->record->value.n)
         source.max_record_bytes = j->record->value.n - 1;
     *readable = mr_job_decode(&source, &job, &refusal) == MR_REASON_NONE;
@@ -106,6 +116,8 @@ static void judge_terminal(struct verdict *v, struct judge_run *j, const struct 
         judge_complain(v->judge, j, JUDGE_VIOLATION, "a %s with %d reasons to finish", mr_fold_kind_name(end->kind), end->n_finish);
     if (!judge_logprobs_agree(end->prompt_logprobs, end->n_prompt_logprobs))
         judge_complain(v->judge, j, JUDGE_VIOLATION, "a prompt token has two log probabilities");
+    if (end->kind == MR_FOLD_MOVED && !j->arrived)
+        judge_complain(v->judge, j, JUDGE_LOST, "moved, and no parked record says so");
     if (end->kind == MR_FOLD_MOVED && !mr_str_is(end->to_topic, j->route->parked))
         judge_complain(v->judge, j, JUDGE_VIOLATION, "moved to a topic that is not the route's");
 }
@@ -141,11 +153,11 @@ static void judge_closed(struct verdict *v, struct judge_run *j)
         judge->out_of_memory = true;
         return;
     }
-    if (!j->parked && !mr_str_equal(job->name, j->run->name))
+    if (!mr_str_equal(job->name, j->run->name))
         judge_complain(judge, j, JUDGE_VIOLATION, "the input record has another name");
     if (!mr_str_is(j->body_hash, job->body_hash))
         judge_complain(judge, j, JUDGE_VIOLATION, "START has another body_hash than the input record");
-    if (!j->parked && (end.kind != MR_FOLD_FAILED || !judge_has_result(&end)) && job->sampling.seed != j->seed)
+    if ((end.kind != MR_FOLD_FAILED || !judge_has_result(&end)) && job->sampling.seed != j->seed)
         judge_complain(judge, j, JUDGE_VIOLATION, "START has another seed than the input record");
     if (!readable && end.kind == MR_FOLD_DONE)
         judge_complain(judge, j, JUDGE_VIOLATION, "done, though the input record is no job");
@@ -154,6 +166,23 @@ static void judge_closed(struct verdict *v, struct judge_run *j)
         judge_duplicate(v, j, job, &end);
     judge_outcomes(judge, j, job, &end);
     mr_job_free(job);
+}
+
+/* A parked record was another one first, which must have moved, unless retention took it. */
+static void judge_origin(struct verdict *v, struct judge_run *j)
+{
+    struct mr_origin origin;
+    if (!j->parked || !j->record || !mr_origin_read(j->record, &origin))
+        return;
+    const struct judge_partition *p = judge_partition_of(v->judge, mr_str_from(origin.topic), origin.partition);
+    struct judge_run *first = judge_at(v->judge, mr_str_from(origin.topic), origin.partition, origin.offset, NULL);
+    while (first && first->src.timestamp_ms != origin.timestamp_ms)
+        first = judge_at(v->judge, mr_str_from(origin.topic), origin.partition, origin.offset, first);
+    j->origin_ms = origin.timestamp_ms;
+    if (first && first->run && first->run->fold.closed && first->run->fold.end == MR_FOLD_MOVED)
+        first->arrived = true;
+    else if (first || !p || origin.offset >= p->first)
+        judge_complain(v->judge, j, JUDGE_VIOLATION, "parked, and its first record did not move");
 }
 
 static void judge_one(struct verdict *v, struct judge_run *j)
@@ -208,6 +237,8 @@ const struct mr_judge_report *mr_judge_finish(struct mr_judge *judge)
             v.by_name[v.n++] = j;
     qsort(v.by_name, v.n, sizeof *v.by_name, compare_runs);
     hand_out(&v);
+    for (struct judge_run *j = judge->first; j; j = j->next)
+        judge_origin(&v, j);
     for (struct judge_run *j = judge->first; j; j = j->next)
         judge_one(&v, j);
     judge_names(&v);
