@@ -149,6 +149,7 @@ MR_INLINE void dot_panel(enum mr_pack_code code, enum mr_pack_scale scale, int r
     for (int32_t i = 0; i < pack->n_records; i++, record += pack->record_bytes) {
         __m256i sum[VECTORS];
         const int8_t *x = rows->q + row * rows->k + (int64_t)i * run;
+        mr_matmul_read_ahead(record, pack->record_bytes);
         if (code == MR_PACK_NIBBLES)
             dot_nibbles(record + scale_bytes, x, sum);
         else
@@ -327,7 +328,9 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
     struct panel_block *block = (struct panel_block *)tile->scratch;
     for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
         int32_t n = pack->k - k < MR_MATMUL_K_BLOCK ? pack->k - k : MR_MATMUL_K_BLOCK;
-        open_block(pack, panel + (size_t)(k / pack->run) * pack->record_bytes, n, block);
+        const uint8_t *record = mr_pack_record(pack, panel, k);
+        mr_matmul_read_ahead(record, (size_t)(n / pack->run) * pack->record_bytes);
+        open_block(pack, record, n, block);
         for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
             struct strip strip = {pack, block, rows, c + half, c_stride, first_row, k, n, half, k == 0};
             multiply_strip(&strip, tile->rows);

@@ -7,6 +7,7 @@
 enum {
     MR_MATMUL_K_BLOCK = 128,   /* values of k expanded at a time: [128][32] floats stay in the first cache */
     MR_MATMUL_ROW_BLOCK = 192, /* rows that share an expansion */
+    MR_MATMUL_AHEAD_BYTES = 4096, /* weights are asked for this far ahead of their use: the processor's own reading ahead ends with a page */
     MR_MATMUL_SCRATCH_FLOATS = (MR_MATMUL_K_BLOCK + MR_MATMUL_ROW_BLOCK) * MR_PACK_OUTPUTS,
 };
 
@@ -21,6 +22,13 @@ struct mr_matmul_tile {
     int32_t rows;          /* 1 .. MR_MATMUL_ROW_BLOCK */
     int32_t first_panel, end_panel;
 };
+
+/* Asks for the bytes that lie MR_MATMUL_AHEAD_BYTES behind [at, at + bytes); past the last one it is a request for nothing. */
+static inline void mr_matmul_read_ahead(const uint8_t *at, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + MR_MATMUL_AHEAD_BYTES + i);
+}
 
 void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile);
 

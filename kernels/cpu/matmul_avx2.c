@@ -16,7 +16,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6, AHEAD_BYTES = 8192 };
+enum { VECTORS = MR_PACK_OUTPUTS / 8, TILE_ROWS = 6 };
 
 /* Scales of one record. d[j][v]: of byte j of a word of codes, see value(). */
 struct scales {
@@ -101,8 +101,7 @@ INLINE void dot_codes(enum mr_pack_code code, enum mr_pack_scale scale, int run,
 {
     for (int32_t i = 0; i < pack->n_records; i++) {
         const uint8_t *record = panel + (size_t)i * pack->record_bytes;
-        for (size_t at = 0; at < pack->record_bytes; at += 64)
-            _mm_prefetch((const char *)record + AHEAD_BYTES + at, _MM_HINT_T0);
+        mr_matmul_read_ahead(record, pack->record_bytes);
         dot_record(code, scale, run, record, x + (int64_t)i * run, acc);
     }
 }
@@ -186,7 +185,7 @@ INLINE void expand_plain(enum mr_pack_code code, const uint8_t *values, int32_t 
 /* The values of k first .. first + n - 1 of a panel, [n][32] floats; first is a multiple of the run. */
 static void expand(const struct mr_pack *pack, const uint8_t *panel, int32_t first, int32_t n, float *out)
 {
-    const uint8_t *record = panel + (size_t)(first / pack->run) * pack->record_bytes;
+    const uint8_t *record = mr_pack_record(pack, panel, first);
     switch (pack->code) {
     case MR_PACK_NIBBLES:
         expand_codes(MR_PACK_NIBBLES, pack, record, n, out);
@@ -214,6 +213,7 @@ INLINE void tile_rows(int R, const float *a, int64_t a_stride, const float *w, i
         acc[r][0] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride);
         acc[r][1] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * c_stride + 8);
     }
+#pragma GCC unroll 4
     for (int32_t i = 0; i < k; i++) {
         __m256 w0 = _mm256_load_ps(w + i * MR_PACK_OUTPUTS), w1 = _mm256_load_ps(w + i * MR_PACK_OUTPUTS + 8);
         for (int r = 0; r < R; r++) {
@@ -264,6 +264,7 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
     const struct mr_pack *pack = tile->pack;
     for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
         int32_t n = pack->k - k < MR_MATMUL_K_BLOCK ? pack->k - k : MR_MATMUL_K_BLOCK;
+        mr_matmul_read_ahead(mr_pack_record(pack, panel, k), (size_t)((n + pack->run - 1) / pack->run) * pack->record_bytes);
         expand(pack, panel, k, n, tile->scratch);
         for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
             struct strip strip = {tile->in + k, tile->scratch + half, c + half, pack->k, c_stride, tile->rows, n, k == 0};
