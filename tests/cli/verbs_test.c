@@ -89,6 +89,8 @@ TEST(cancel_goes_to_the_control_topic)
     EXPECT_EQ(mr_value_get(&value, "v")->as.integer, 1);
     EXPECT_EQ(RUN(cancel, "acme/c", "--wait"), MR_EXIT_DONE);
     EXPECT_EQ(RUN(cancel, "a", "--wait"), MR_EXIT_FAILED); /* it was done before */
+    EXPECT_EQ(RUN(cancel, "acme/c", "--json"), MR_EXIT_DONE);
+    EXPECT_STR(out, "{\"job\":\"acme/c\",\"cancel\":\"sent\"}\n");
     world_close();
 }
 

@@ -94,19 +94,19 @@ int mr_bench_calibrate(struct mr_cli *cli, int argc, char **argv)
 {
     struct calibrate_flags f = {.steps = 200, .seconds = 120};
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
+        MR_FLAG_ROW_MODEL,
         {"out", "FILE", "write it as a piece of configuration", MR_FLAG_TEXT, &f.out, NULL},
         {"steps", "N", "steps that are timed for the fit (200)", MR_FLAG_INT, &f.steps, NULL},
         {"validate", NULL, "time as many others and compare", MR_FLAG_BOOL, &f.validate, NULL},
         {"limit", "PERCENT", "with --validate: fail when the median error is over it", MR_FLAG_INT, &f.limit_percent, NULL},
         {"seconds", "N", "at most so long for each of the two (120)", MR_FLAG_INT, &f.seconds, NULL},
         {"dump", NULL, "every step on standard error: tokens, context, pairs, time", MR_FLAG_BOOL, &f.dump, NULL},
-        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
-        {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"},
-        {"max-seqs", "N", "sequences of a step, at most", MR_FLAG_SETTING, NULL, "engine.max_seqs"},
-        {"max-step-tokens", "N", "tokens of a step, at most", MR_FLAG_SETTING, NULL, "engine.max_step_tokens"},
+        MR_FLAG_ROW_DEVICE,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
+        MR_FLAG_ROW_KV_MEMORY,
+        MR_FLAG_ROW_MAX_SEQS,
+        MR_FLAG_ROW_MAX_STEP_TOKENS,
     };
     const struct mr_flags_usage usage = {
         .synopsis = "bench calibrate [MODEL] [--out FILE] [--validate]",

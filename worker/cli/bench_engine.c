@@ -271,15 +271,15 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
     struct bench_setting asked = {0, 128, 64}, settings[BENCH_SETTINGS_MAX];
     static const int64_t usual[BENCH_SETTINGS_MAX] = {1, 4, 16, 64};
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
+        MR_FLAG_ROW_MODEL,
         {"jobs", "N", "jobs at once (none: 1, 4, 16 and 64)", MR_FLAG_INT, &asked.jobs, NULL},
         {"prompt-tokens", "P", "of each (128)", MR_FLAG_INT, &asked.prompt_tokens, NULL},
         {"output-tokens", "O", "of each (64)", MR_FLAG_INT, &asked.output_tokens, NULL},
-        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
-        {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"},
-        {"max-step-tokens", "N", "tokens in one step", MR_FLAG_SETTING, NULL, "engine.max_step_tokens"},
+        MR_FLAG_ROW_DEVICE,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
+        MR_FLAG_ROW_KV_MEMORY,
+        MR_FLAG_ROW_MAX_STEP_TOKENS,
     };
     const struct mr_flags_usage usage = {
         .synopsis = "bench engine --model M [--jobs N] [--prompt-tokens P] [--output-tokens O]",

@@ -224,9 +224,9 @@ static int kernels_run(struct kernels *k, const struct mr_options *options)
 int mr_bench_kernels(struct mr_cli *cli, int argc, char **argv)
 {
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
+        MR_FLAG_ROW_MODEL,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
     };
     const struct mr_flags_usage usage = {
         .synopsis = "bench kernels --model M",

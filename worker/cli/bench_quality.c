@@ -154,9 +154,9 @@ int mr_bench_quality(struct mr_cli *cli, int argc, char **argv)
 {
     int64_t window = 0;
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
+        MR_FLAG_ROW_MODEL,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
         {"window", "N", "tokens of a window (0: the model's context, 8,192 at most)", MR_FLAG_INT, &window, NULL},
     };
     const struct mr_flags_usage usage = {

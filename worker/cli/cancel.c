@@ -1,6 +1,7 @@
 /* `millrace cancel JOB`: a record on the control topic; every worker reads it. One thread. */
 #include "adapters/codec/codec.h"
 #include "worker/cli/client.h"
+#include "worker/cli/job_verb.h"
 #include "worker/cli/outcome.h"
 #include "worker/cli/place.h"
 
@@ -16,8 +17,6 @@ struct cancel {
     const char *reason;
     bool wait;
 };
-
-static bool cancel_wants(void *self, struct mr_str name) { return mr_str_equal(((struct cancel *)self)->name, name); }
 
 /* Appends the cancel to one control topic. */
 static int cancel_send(struct cancel *c, const char *topic)
@@ -65,7 +64,7 @@ static int cancel_wait(struct cancel *c)
 {
     struct mr_follow follow;
     struct mr_follow_run *run = NULL;
-    mr_follow_init(&follow, cancel_wants, c);
+    mr_follow_init(&follow, mr_job_verb_wants, &c->name);
     int code = mr_place_follow(&c->client, c->name, &c->cli->arena) ? MR_EXIT_DONE : MR_EXIT_FAILED;
     while (code == MR_EXIT_DONE && !c->client.broken && !(run && run->fold.closed && run->fold.end != MR_FOLD_MOVED)) {
         struct mr_log_event event;
@@ -85,12 +84,21 @@ static int cancel_wait(struct cancel *c)
     return c->client.broken ? MR_EXIT_FAILED : code;
 }
 
+static void cancel_print_sent(struct cancel *c)
+{
+    struct mr_value value = mr_value_map(&c->cli->arena, 2);
+    mr_value_set(&value, "job", mr_value_string(c->name));
+    mr_value_set(&value, "cancel", mr_value_string(MR_STR("sent")));
+    mr_outcome_print_json(&value);
+}
+
 int mr_verb_cancel(struct mr_cli *cli, int argc, char **argv)
 {
     struct cancel c = {.cli = cli, .reason = "asked for on the command line"};
     const char *tenant = NULL, *route = NULL;
+    int code;
     const struct mr_flag flags[] = {
-        {"tenant", "T", "whose job it is, where JOB is an id alone", MR_FLAG_TEXT, &tenant, NULL},
+        MR_JOB_VERB_TENANT(tenant),
         {"route", "R", "the route (or tier) whose control topic it goes to (default: every one)", MR_FLAG_TEXT, &route, NULL},
         {"reason", "TEXT", "why", MR_FLAG_TEXT, &c.reason, NULL},
         {"wait", NULL, "wait until the job has ended; exit code 1: not by the cancel", MR_FLAG_BOOL, &c.wait, NULL},
@@ -100,19 +108,14 @@ int mr_verb_cancel(struct mr_cli *cli, int argc, char **argv)
         .about = "Stops a job, queued or running, at the next step of whoever has it. JOB: tenant/id, or an id.",
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,
-        .min_args = 1,
-        .max_args = 1,
     };
-    struct mr_args args;
-    if (!mr_flags_parse(cli, &usage, argc, argv, &args))
-        return args.exit_code;
-    c.name = mr_client_job_name(&cli->arena, args.items[0], tenant);
-    int code = c.name.n ? mr_client_open(&c.client, cli) : MR_EXIT_USAGE;
-    if (code != MR_EXIT_DONE)
+    if (!mr_job_verb_begin(cli, &usage, argc, argv, &c.name, &code) || (code = mr_client_open(&c.client, cli)) != MR_EXIT_DONE)
         return code;
     code = cancel_send_all(&c, route);
     if (code == MR_EXIT_DONE && c.wait)
         code = cancel_wait(&c);
+    else if (code == MR_EXIT_DONE && cli->json)
+        cancel_print_sent(&c);
     mr_client_close(&c.client);
     return code;
 }

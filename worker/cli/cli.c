@@ -46,8 +46,7 @@ static int cli_manual(const struct mr_outside *outside)
 {
     printf(".TH MILLRACE 1 \"\" \"millrace " MILLRACE_VERSION "\"\n.SH NAME\nmillrace \\- LLM inference jobs from a message queue\n"
            ".SH SYNOPSIS\n.B millrace\n.I VERB\n[flags]\n.SH DESCRIPTION\nPrompt jobs come in from Kafka, run under continuous batching over a paged "
-           "KV cache, and go out as token streams and results. Exit code: 0 done, 1 something failed (said why), 2 wrong usage. "
-           "Options of the configuration are in\n.BR millrace.conf (5).\n.SH VERBS\n");
+           "KV cache, and go out as token streams and results. Options of the configuration are in\n.BR millrace.conf (5).\n.SH VERBS\n");
     for (int i = 0; i < N_VERBS; i++) {
         if (!verbs[i].run)
             continue;
@@ -57,6 +56,10 @@ static int cli_manual(const struct mr_outside *outside)
         printf(".fi\n");
         mr_cli_close(&cli);
     }
+    printf(".SH EXIT STATUS\n.TP\n.B %d\ndone.\n.TP\n.B %d\nsomething failed; standard error says what. A verb's own text says what counts: "
+           "a bad line, a job that did not end done, a fault that was found.\n.TP\n.B %d\nwrong usage, or a configuration that is not valid.\n"
+           ".PP\nWith\n.B \\-\\-json\nstandard output has one JSON object, or one a line, and nothing else; its keys are stable.\n"
+           ".SH SEE ALSO\n.BR millrace.conf (5),\n.BR millrace\\-jobs (7)\n", MR_EXIT_DONE, MR_EXIT_FAILED, MR_EXIT_USAGE);
     return MR_EXIT_DONE;
 }
 

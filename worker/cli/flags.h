@@ -27,6 +27,15 @@ struct mr_flag {
     const char *option; /* MR_FLAG_SETTING */
 };
 
+/* Rows that several verbs have: what the engine runs and how. */
+#define MR_FLAG_ROW_MODEL {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"}
+#define MR_FLAG_ROW_DEVICE {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"}
+#define MR_FLAG_ROW_THREADS {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"}
+#define MR_FLAG_ROW_PRECISION {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"}
+#define MR_FLAG_ROW_KV_MEMORY {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"}
+#define MR_FLAG_ROW_MAX_SEQS {"max-seqs", "N", "jobs in one step", MR_FLAG_SETTING, NULL, "engine.max_seqs"}
+#define MR_FLAG_ROW_MAX_STEP_TOKENS {"max-step-tokens", "N", "tokens in one step", MR_FLAG_SETTING, NULL, "engine.max_step_tokens"}
+
 struct mr_flags_usage {
     const char *synopsis; /* "run --model M [JOBS.jsonl or -]" */
     const char *about;    /* a few lines */

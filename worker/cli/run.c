@@ -251,16 +251,16 @@ int mr_verb_run(struct mr_cli *cli, int argc, char **argv)
 {
     struct run r = {.clock = mr_clock_system(), .lines = {.fd = -1}, .progress = isatty(STDERR_FILENO) == 1};
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
+        MR_FLAG_ROW_MODEL,
         {"model-name", "NAME", "what jobs call it", MR_FLAG_SETTING, NULL, "model_name"},
         {"stream", NULL, "stream records too, as they are made", MR_FLAG_BOOL, &r.stream, NULL},
-        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
-        {"max-seqs", "N", "jobs in one step", MR_FLAG_SETTING, NULL, "engine.max_seqs"},
-        {"max-step-tokens", "N", "tokens in one step", MR_FLAG_SETTING, NULL, "engine.max_step_tokens"},
+        MR_FLAG_ROW_DEVICE,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
+        MR_FLAG_ROW_MAX_SEQS,
+        MR_FLAG_ROW_MAX_STEP_TOKENS,
         {"context", "N", "longest prompt and output (0: the model's)", MR_FLAG_SETTING, NULL, "engine.max_context"},
-        {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"},
+        MR_FLAG_ROW_KV_MEMORY,
         {"block-tokens", "N", "tokens of a KV block", MR_FLAG_SETTING, NULL, "kv.block_tokens"},
     };
     const struct mr_flags_usage usage = {

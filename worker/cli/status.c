@@ -1,13 +1,12 @@
 /* `millrace status JOB`: where a job is, from the state store, or, where that knows nothing, from the streams. One thread. */
 #include "worker/cli/client.h"
+#include "worker/cli/job_verb.h"
 #include "worker/cli/outcome.h"
 #include "worker/cli/place.h"
 
 #include <stdio.h>
 
 #define STATUS_POLL_NS (MR_NS_PER_S / 10)
-
-static bool status_wants(void *self, struct mr_str name) { return mr_str_equal(*(const struct mr_str *)self, name); }
 
 static void status_print(struct mr_cli *cli, const struct mr_value *map)
 {
@@ -54,7 +53,7 @@ static int status_from_streams(struct mr_cli *cli, struct mr_str name)
     int code = mr_client_open(&client, cli);
     if (code != MR_EXIT_DONE)
         return code;
-    mr_follow_init(&follow, status_wants, &name);
+    mr_follow_init(&follow, mr_job_verb_wants, &name);
     int32_t catching_up = mr_place_follow(&client, name, &cli->arena);
     bool any = catching_up > 0;
     while (catching_up > 0 && !client.broken) {
@@ -86,8 +85,10 @@ int mr_verb_status(struct mr_cli *cli, int argc, char **argv)
 {
     const char *tenant = NULL;
     bool streams = false;
+    struct mr_str name;
+    int code;
     const struct mr_flag flags[] = {
-        {"tenant", "T", "whose job it is, where JOB is an id alone", MR_FLAG_TEXT, &tenant, NULL},
+        MR_JOB_VERB_TENANT(tenant),
         {"streams", NULL, "do not ask the state store, read the streams", MR_FLAG_BOOL, &streams, NULL},
     };
     const struct mr_flags_usage usage = {
@@ -96,14 +97,10 @@ int mr_verb_status(struct mr_cli *cli, int argc, char **argv)
                  "JOB: tenant/id, or an id. Exit code 1: nothing is known of it.",
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,
-        .min_args = 1,
-        .max_args = 1,
     };
-    struct mr_args args;
-    if (!mr_flags_parse(cli, &usage, argc, argv, &args))
-        return args.exit_code;
-    struct mr_str name = mr_client_job_name(&cli->arena, args.items[0], tenant);
-    if (!name.n || !mr_cli_options(cli))
+    if (!mr_job_verb_begin(cli, &usage, argc, argv, &name, &code))
+        return code;
+    if (!mr_cli_options(cli))
         return MR_EXIT_USAGE;
     if (!streams && status_from_store(cli, name))
         return MR_EXIT_DONE;

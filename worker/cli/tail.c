@@ -1,5 +1,6 @@
 /* `millrace tail JOB`: a job's text as it comes, from its first token, whoever generates it. One thread. */
 #include "worker/cli/client.h"
+#include "worker/cli/job_verb.h"
 #include "worker/cli/outcome.h"
 #include "worker/cli/place.h"
 
@@ -16,8 +17,6 @@ struct tail {
     int32_t catching_up;
     bool from_now;               /* the job may still come */
 };
-
-static bool tail_wants(void *self, struct mr_str name) { return mr_str_equal(((struct tail *)self)->name, name); }
 
 /* A later run of the name is shown only where the one before it moved: a duplicate's stream says nothing about the first. */
 static bool tail_shows(const struct tail *t, const struct mr_follow_run *run)
@@ -82,8 +81,9 @@ int mr_verb_tail(struct mr_cli *cli, int argc, char **argv)
 {
     struct tail t = {.cli = cli};
     const char *tenant = NULL;
+    int code;
     const struct mr_flag flags[] = {
-        {"tenant", "T", "whose job it is, where JOB is an id alone", MR_FLAG_TEXT, &tenant, NULL},
+        MR_JOB_VERB_TENANT(tenant),
         {"follow", NULL, "wait for a job that has not begun yet", MR_FLAG_BOOL, &t.from_now, NULL},
     };
     const struct mr_flags_usage usage = {
@@ -92,17 +92,10 @@ int mr_verb_tail(struct mr_cli *cli, int argc, char **argv)
                  "Exit code 1: it ended otherwise than done, or is not there.",
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,
-        .min_args = 1,
-        .max_args = 1,
     };
-    struct mr_args args;
-    if (!mr_flags_parse(cli, &usage, argc, argv, &args))
-        return args.exit_code;
-    t.name = mr_client_job_name(&cli->arena, args.items[0], tenant);
-    int code = t.name.n ? mr_client_open(&t.client, cli) : MR_EXIT_USAGE;
-    if (code != MR_EXIT_DONE)
+    if (!mr_job_verb_begin(cli, &usage, argc, argv, &t.name, &code) || (code = mr_client_open(&t.client, cli)) != MR_EXIT_DONE)
         return code;
-    mr_follow_init(&t.follow, tail_wants, &t);
+    mr_follow_init(&t.follow, mr_job_verb_wants, &t.name);
     code = tail_follow(&t);
     mr_follow_fini(&t.follow);
     mr_client_close(&t.client);

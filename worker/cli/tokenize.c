@@ -110,7 +110,7 @@ int mr_verb_tokenize(struct mr_cli *cli, int argc, char **argv)
 {
     struct tokenize t = {0};
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
+        MR_FLAG_ROW_MODEL,
         {"special", NULL, "control tokens in the text become their ids", MR_FLAG_BOOL, &t.special, NULL},
         {"decode", NULL, "{\"ids\":[...]} lines in, JSON strings out", MR_FLAG_BOOL, &t.decode, NULL},
     };
