@@ -25,6 +25,7 @@ SETTINGS = """engine = { threads = 1; max_seqs = 16; };
 kv = { memory = "64MiB"; };
 limits = { record = "64KiB"; };
 worker = { grace = "3s"; };
+scheduler = { calibrate = "0"; };
 log = { level = "debug"; };"""
 PLANTED = "step:%d,abort:acme/poison-"                    # a larger model's steps; and jobs that nobody survives
 
@@ -123,10 +124,15 @@ def body_of(rng, i):
 class Load(threading.Thread):
     """Sends the jobs in handfuls over the time of the faults."""
 
-    def __init__(self, test, rng, jobs, poisons, rest):
+    def __init__(self, test, rng, around, counts, rest):
         super().__init__(daemon=True)
-        self.test, self.rng, self.jobs, self.poisons, self.rest = test, rng, jobs, poisons, rest
-        self.stopped = False
+        self.test, self.rng, self.around, self.rest = test, rng, around, rest
+        self.jobs, self.poisons = counts
+        self.error = None
+
+    def lines(self, topic, pairs):
+        with self.around.sending:   # kcat gives up where a broker is away
+            self.test.kafka.send_lines(self.test.topic(topic), pairs)
 
     def handful(self, first, n):
         by_route, cancels = collections.defaultdict(list), []
@@ -138,27 +144,32 @@ class Load(threading.Thread):
             self.test.expected["%s/%s" % (tenant, name)] = allowed
         for route, jobs in by_route.items():
             allowed = {"%s/%s" % (t, n): self.test.expected["%s/%s" % (t, n)] for t, n, _ in jobs}
-            self.test.send(route, jobs)
+            with self.around.sending:
+                self.test.send(route, jobs)
             self.test.expected.update(allowed)
         return cancels
 
     def poison(self, i):
         body = {"id": "poison-%d" % i, "tenant": "acme", "model": "m", "prompt": "never again", "max_tokens": 4}
         value, route = json.dumps(body).encode(), ROUTES[i % 3]
-        self.test.kafka.send_lines(self.test.topic("jobs." + route), [("acme/" + body["id"], value.decode())])
-        self.test.bad.append((route, value, "poison"))
+        self.lines("jobs." + route, [("acme/" + body["id"], value.decode())])
+        self.test.bad.append(e2e.Bad("poison", value, "poison", ""))
         self.test.sent += 1
 
     def run(self):
+        try:
+            self.send_all()
+        except Exception as error: # told by the main thread
+            self.error = error
+
+    def send_all(self):
         n, cancels, sent_poisons = 6, [], 0
         for first in range(0, self.jobs, n):
-            if self.stopped:
-                return
             if sent_poisons < self.poisons and first >= self.jobs * (sent_poisons + 0.5) / (self.poisons + 1):
                 self.poison(sent_poisons)
                 sent_poisons += 1
             for name in cancels:    # of the handful before: they run by now
-                self.test.kafka.send_lines(self.test.topic("control"), [(name, json.dumps({"v": 1, "kind": "cancel", "job": name, "by": "faults"}))])
+                self.lines("control", [(name, json.dumps({"v": 1, "kind": "cancel", "job": name, "by": "faults"}))])
             cancels = self.handful(first, min(n, self.jobs - first))
             time.sleep(self.rest)
 
@@ -181,8 +192,8 @@ class Timeline(Verdict):
             self.times[key].append((r.timestamp, record["kind"], worker, before, record.get("cause")))
 
     def recoveries(self, deaths, away):
-        """For every death, of each run that was the dead worker's and open: seconds to the next accepted record; broker faults
-        count from the broker's return."""
+        """For every death, of each run that was the dead worker's and open: seconds to the next accepted record. Broker faults count
+        from the broker's return; where the next owner died of the same before it could begin, its death counts."""
         out = []
         for name, kind, at in deaths:
             for key, line in self.times.items():
@@ -192,18 +203,21 @@ class Timeline(Verdict):
                 after = line[len(until):]
                 if not after:
                     continue
-                begin = max([at] + [end for begin, end in away if begin < after[0][0] / 1000 and end > at])
+                begin = max([at] + [end for begin, end in away if begin < after[0][0] / 1000 and end > at]
+                            + [later for _, _, later in deaths if at < later < after[0][0] / 1000])
                 out.append((after[0][0] / 1000 - begin, self.runs[key][4], name, kind))
         return out
 
-    def twice(self):
-        """For every run that another worker went on with: tokens that the one before had made beyond those accepted, by route."""
-        made, out = made_tokens(self.test.work), collections.defaultdict(list)
+    def twice(self, dead):
+        """For every run that another worker went on with: tokens that the one before had made beyond those accepted. By route: those
+        whose worker was dead, and those whose worker was only paused, cut off, or lost the partition to another."""
+        made, lost, moved = made_tokens(self.test.work), collections.defaultdict(list), collections.defaultdict(list)
         for key, line in self.times.items():
             for before, now in zip(line, line[1:]):
                 if now[1] == "start" and now[2] != before[2]:
-                    out[key[0]].append(max(0, made.get((before[2], self.runs[key][4]), 0) - now[3]))
-        return out
+                    died = dead.get(before[2], 1e18) * 1000 <= now[0]
+                    (lost if died else moved)[key[0]].append(max(0, made.get((before[2], self.runs[key][4]), 0) - now[3]))
+        return lost, moved
 
 
 def made_tokens(work):
@@ -264,7 +278,36 @@ def order(arguments, rng, around):
         group = {k: n for k, n in group.items() if k in arguments.only}
         side = {k: n for k, n in side.items() if k in arguments.only}
     n_group, n_side = (62, 50) if arguments.long else (13, 12) if arguments.brokers == 3 else (8, 9)
-    return draw(rng, group, n_group if group else 0), draw(rng, side, n_side if side else 0)
+    kinds = draw(rng, group, n_group if group else 0)
+    if not arguments.long and not arguments.only and arguments.brokers == 1:   # a short run still kills three times
+        others = [k for k in kinds if k.startswith("broker") or k == "pause"]
+        kinds = ["kill"] * 3 + ["stop", "drain", "cut"] + others[:2]
+        rng.shuffle(kinds)
+    return kinds, draw(rng, side, n_side if side else 0)
+
+
+def check_verb(test, keeper, around):
+    """The program's own judge; it is told when workers died, and when brokers came back."""
+    path = test.work + "/deaths"
+    with open(path, "w") as file:
+        for name, _, at in keeper.deaths:
+            file.write("%d %s\n" % (at * 1000, name))
+        for _, back in around.broker_away:
+            file.write("%d *\n" % (back * 1000))
+    out = subprocess.run([test.bin, "check", "-c", test.config, "--deaths", path, "--json"], stdout=subprocess.PIPE).stdout.decode()
+    report = json.loads(out)
+    complaints = report.pop("complaints", [])
+    print("       millrace check: %s" % json.dumps(report))
+    for word in ("violations", "lost", "duplicates"):
+        check(report[word] == 0, "millrace check: no %s (%d%s)" % (word, report[word], ": %s" % complaints[:3] if report[word] else ""))
+
+
+def rest(test, around, load):
+    """The broker stands still with records on their way to it: no worker may keep a core busy."""
+    for i in range(12):
+        body = e2e.body_of(load.rng, 8)
+        load.test.send(ROUTES[i % 3], [("acme", "rest-%d" % i, body)])
+    around.broker_still()
 
 
 def judge(test, keeper, around):
@@ -272,14 +315,14 @@ def judge(test, keeper, around):
     verdict = Timeline(test)
     verdict.judge()
     verdict.judge_alone()
-    e2e.check_verb(test)
+    check_verb(test, keeper, around)
     kinds = collections.Counter(kind for kind, _ in around.done)
     kills = collections.Counter(kind for _, kind, _ in keeper.deaths)
     recoveries = verdict.recoveries([d for d in keeper.deaths if d[1] == "kill"], around.broker_away)
     aborted = verdict.recoveries([d for d in keeper.deaths if d[1] == "abort"], around.broker_away)
     paused = verdict.recoveries([(name, "stop", begin) for name, begin, end in around.pauses if end - begin > 6], around.broker_away)
     seconds = [r[0] for r in recoveries]
-    twice = verdict.twice()
+    twice, moved = verdict.twice({name: at for name, kind, at in keeper.deaths if kind != "drain"})
     extra = sum(verdict.starts.values()) - len(verdict.runs)
     print("       faults: %s" % dict(kinds))
     print("       %d workers killed, %d aborted in a poison job, %d drained; %d pauses; %d jobs, %d stream records, %d extra starts"
@@ -289,9 +332,9 @@ def judge(test, keeper, around):
             print("       recovery after %s: %d jobs, %.1f s (median), %.1f s (99 %%), %.1f s (most)"
                   % (name, len(values), statistics.median(values), percentile(values, 0.99), max(values)))
     for route in ROUTES:
-        if twice[route]:
-            print("       tokens generated twice, %s: %d interrupted jobs, median %d, most %d"
-                  % (route, len(twice[route]), statistics.median(twice[route]), max(twice[route])))
+        for what, counts in (("the worker died", twice[route]), ("it moved between the living", moved[route])):
+            if counts:
+                print("       tokens generated twice, %s, %s: %d jobs, median %d, most %d" % (route, what, len(counts), statistics.median(counts), max(counts)))
     print("       workers' peak memory %d MiB; processor while the broker stands still: %s of a core"
           % (keeper.peak, ", ".join("%.3f" % s for s in sorted(around.away_cpu)) or "not measured"))
     if recoveries:
@@ -334,7 +377,7 @@ def main():
         if arguments.brokers == 1 and not arguments.disk:
             print("skipped: broker_full (no tmpfs could be mounted)")
         seconds = 9.5 * len(group) if arguments.brokers == 1 else 20 * len(group)
-        load = Load(test, random.Random(seed), jobs, poisons, seconds / (jobs / 6))
+        load = Load(test, random.Random(seed), around, (jobs, poisons), seconds / (jobs / 6))
         load.start()
         beside = Side(around, side, seconds / max(1, len(side)) - 2)
         beside.start()
@@ -346,9 +389,13 @@ def main():
         load.join()
         beside.join()
         check(beside.error is None, "every side fault could be made (%s)" % beside.error)
+        check(load.error is None, "every job could be sent (%s)" % load.error)
         around.heal()
-        test.wait(400 if arguments.long else 120)
+        test.wait(400 if arguments.long else 90)
         keeper.settle()
+        if arguments.brokers == 1:
+            rest(test, around, load)
+            test.wait(60)
         keeper.stop()
         judge(test, keeper, around)
     finally:

@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -84,6 +85,7 @@ class Surroundings:
         self.brokers, self.disk = arguments.brokers, arguments.disk
         self.host, self.port = arguments.redis.rsplit(":", 1)
         self.node = 0
+        self.sending = threading.Lock() # held by who sends jobs, and while a broker is away
         self.broker_away = []       # (from, to) in seconds, of time.time()
         self.pauses = []            # (worker, from, to)
         self.away_cpu = []          # a worker's share of one core while no broker answers
@@ -93,8 +95,13 @@ class Surroundings:
         return {k: n for k, n in table.items() if k != "broker_full" or (self.disk and self.brokers == 1)}
 
     def run(self, kind):
-        self.done.append((kind, time.time()))
-        getattr(self, kind)()
+        if kind.startswith("broker") and self.brokers == 1:
+            with self.sending:
+                self.done.append((kind, time.time()))
+                getattr(self, kind)()
+        else:
+            self.done.append((kind, time.time()))
+            getattr(self, kind)()
 
     # --- workers ---
 
@@ -169,12 +176,19 @@ class Surroundings:
     def broker_stop(self):
         begin, pid = time.time(), self.broker_pid()
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(5)
-        before = {w: cpu_seconds(w.process.pid) for w in self.keeper.workers}
+        time.sleep(self.rng.uniform(3, SESSION_S + 2))
+        os.kill(pid, signal.SIGCONT)
+        self.away(begin)
+
+    def broker_still(self):
+        """Stopped for long enough that every job of before has been computed: what the workers still burn is waiting."""
+        begin, pid = time.time(), self.broker_pid()
+        os.kill(pid, signal.SIGSTOP)
         time.sleep(4)
-        if self.brokers == 1:
-            after = {w: cpu_seconds(w.process.pid) for w in before}
-            self.away_cpu += [(after[w] - before[w]) / 4 for w in before if before[w] is not None and after[w] is not None]
+        before = {w: cpu_seconds(w.process.pid) for w in self.keeper.workers}
+        time.sleep(5)
+        after = {w: cpu_seconds(w.process.pid) for w in before}
+        self.away_cpu = [(after[w] - before[w]) / 5 for w in before if before[w] is not None and after[w] is not None]
         os.kill(pid, signal.SIGCONT)
         self.away(begin)
 
