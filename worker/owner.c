@@ -109,7 +109,8 @@ static bool admits(const struct mr_owner *owner, const struct mr_partition *part
 static bool admit_one(struct mr_owner *owner, struct mr_partition *partition)
 {
     struct mr_run *run = partition->wait_first;
-    if (!run || !admits(owner, partition) || owner->pressed[partition->route->tier] || partition->n_live >= owner->config.max_jobs_per_partition
+    bool pressed = owner->pressed[partition->route->tier] && partition->n_live >= MR_OWNER_PRESSED_LIVE;
+    if (!run || !admits(owner, partition) || pressed || partition->n_live >= owner->config.max_jobs_per_partition
         || owner->live >= tier_share(owner, partition->route->tier) || owner->free_slot < 0)
         return false;
     if (run->unseen) {

@@ -70,7 +70,7 @@ struct mr_owner {
     int32_t n_tenants;
 
     bool store_up;
-    bool pressed[MR_TIER_COUNT];  /* nothing more of the tier is admitted for now */
+    bool pressed[MR_TIER_COUNT];  /* a partition of the tier admits past MR_OWNER_PRESSED_LIVE no more for now */
     bool begun, draining, leaving, exited;
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
