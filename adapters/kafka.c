@@ -179,6 +179,8 @@ static bool look(struct kafka *k, struct mr_log_event *event)
     kafka_repair_step(k);
     if (k->group) {
         kafka_group_answers(k);
+        if (k->transaction)
+            kafka_transaction_answers(k);
         kafka_group_give_back(k);
     }
     if (take_pending(k, event))
@@ -246,7 +248,7 @@ static enum mr_status kafka_act(void *self, const struct mr_log_action *action)
     struct kafka *k = self;
     switch (action->kind) {
     case MR_LOG_PRODUCE:
-        return kafka_producer_send(k, action);
+        return action->transaction && k->transaction ? kafka_transaction_hold(k, action) : kafka_producer_send(k, action);
     case MR_LOG_COMMIT:
         CHECK(k->role == MR_LOG_WORKER);
         return kafka_group_commit(k, action);
@@ -260,6 +262,8 @@ static enum mr_status kafka_act(void *self, const struct mr_log_action *action)
         return kafka_follow_stop(k, action);
     case MR_LOG_REOPEN_PRODUCER:
         kafka_producer_close(k, 0);
+        if (k->transaction)
+            kafka_transaction_forget(k);
         struct mr_err err;
         if (kafka_producer_open(k, &err)) /* what is produced now fails, and asks for the next one */
             kafka_tell_trouble(k, err.code, false, NULL, -1, err.text);
@@ -285,6 +289,7 @@ static void port_free(struct kafka *k)
 {
     let_go(k); /* a message holds its handle: first of all */
     kafka_topics_stop(&k->topics);
+    kafka_transaction_close(k);
     kafka_group_close(k);
     kafka_follow_close(k);
     kafka_producer_close(k, MR_KAFKA_FLUSH_MS);
@@ -332,6 +337,8 @@ static enum mr_status port_open(struct kafka *k, struct mr_err *err)
         return mr_err_set(err, MR_ERR_IO, "no thread left for Kafka");
     if (k->role == MR_LOG_CLIENT)
         return MR_OK;
+    if (k->options->transactions && (status = kafka_transaction_open(k, k->options->group, err)))
+        return status;
     status = kafka_group_prepare(k, err);
     return status ? status : kafka_group_open(k, err);
 }

@@ -36,6 +36,7 @@ struct mr_kafka_options {
     int32_t n_inputs;
     const char *const *extra; /* [n_extra] "key=value" for librdkafka */
     int32_t n_extra;
+    bool transactions;        /* WORKER: records and commits that are marked so go in transactions; refused on the embedded broker */
     bool allow_plaintext;     /* a broker off loopback without TLS is refused unless this is true */
 };
 

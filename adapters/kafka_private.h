@@ -70,6 +70,8 @@ struct kafka {
     rd_kafka_queue_t *reports;      /* the producer's delivery reports and errors */
     rd_kafka_event_t *report;       /* the one being told, message by message */
 
+    struct kafka_transaction *transaction; /* NULL: outcomes and positions go alone */
+
     rd_kafka_conf_t *group_conf;    /* NULL for a client */
     rd_kafka_topic_partition_list_t *group_topics;
     rd_kafka_t *group;              /* NULL for a client, and while it waits for its repair */
@@ -126,6 +128,16 @@ enum mr_status kafka_producer_open(struct kafka *k, struct mr_err *err);
 void kafka_producer_close(struct kafka *k, int64_t flush_ms);
 enum mr_status kafka_producer_send(struct kafka *k, const struct mr_log_action *action);
 bool kafka_producer_next(struct kafka *k, struct mr_log_event *event);
+
+rd_kafka_headers_t *kafka_headers_of(const struct mr_record *record);
+
+/* kafka_transaction.c */
+enum mr_status kafka_transaction_open(struct kafka *k, const char *group, struct mr_err *err);
+void kafka_transaction_close(struct kafka *k);
+enum mr_status kafka_transaction_hold(struct kafka *k, const struct mr_log_action *action); /* until the next commit */
+void kafka_transaction_commit(struct kafka *k, const struct mr_log_action *action, uint64_t assignment, int32_t generation);
+void kafka_transaction_forget(struct kafka *k); /* what is held and has no commit yet */
+void kafka_transaction_answers(struct kafka *k);
 
 /* kafka_group.c */
 enum mr_status kafka_group_prepare(struct kafka *k, struct mr_err *err); /* while opening: configuration and topics */

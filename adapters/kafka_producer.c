@@ -63,7 +63,7 @@ static enum mr_status status_of(rd_kafka_resp_err_t err)
     }
 }
 
-static rd_kafka_headers_t *headers_of(const struct mr_record *record)
+rd_kafka_headers_t *kafka_headers_of(const struct mr_record *record)
 {
     rd_kafka_headers_t *headers = rd_kafka_headers_new((size_t)record->n_headers);
     for (int32_t i = 0; i < record->n_headers; i++) {
@@ -85,7 +85,7 @@ enum mr_status kafka_producer_send(struct kafka *k, const struct mr_log_action *
         kafka_tell(k, &event, topic, record->partition, MR_STR("no producer could be made"));
         return MR_OK;
     }
-    rd_kafka_headers_t *headers = headers_of(record);
+    rd_kafka_headers_t *headers = kafka_headers_of(record);
     const rd_kafka_vu_t units[] = {
         {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->partition < 0 ? RD_KAFKA_PARTITION_UA : record->partition},

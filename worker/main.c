@@ -19,6 +19,7 @@ static struct mr_kafka_options kafka_options(const struct mr_options *options, c
         .extra = options->kafka.options.items,
         .n_extra = options->kafka.options.n,
         .allow_plaintext = options->kafka.allow_plaintext,
+        .transactions = options->delivery.transactions,
     };
     for (int32_t i = 0; i < options->n_routes; i++) {
         const struct mr_route *route = &options->routes[i];
