@@ -1,5 +1,7 @@
 #include "base/arena.h"
 
+#include "base/starved.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -27,8 +29,10 @@ static struct mr_arena_block *block_add(struct mr_arena *arena, size_t bytes)
 {
     size_t capacity = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
     struct mr_arena_block *block = calloc(1, sizeof *block + capacity);
-    if (!block)
+    if (!block) {
+        mr_starved_add();
         return NULL;
+    }
     block->capacity = capacity;
     block->next = arena->head;
     arena->head = block;

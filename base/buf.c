@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include "base/starved.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@ bool mr_buf_reserve(struct mr_buf *buf, size_t more)
         capacity *= 2;
     char *p = capacity - buf->n < more ? NULL : realloc(buf->p, capacity);
     if (!p) {
+        mr_starved_add();
         buf->failed = true;
         return false;
     }

@@ -10,6 +10,7 @@
 #include "worker/record.h"
 
 #include "base/check.h"
+#include "base/starved.h"
 #include "worker/result_logprobs.h"
 #include "worker/text/utf8.h"
 
@@ -203,6 +204,7 @@ static void set_terminal(struct mr_arena *arena, struct mr_value *map, const str
 bool mr_stream_record_encode(const struct mr_stream_record *r, enum mr_encoding encoding, struct mr_buf *out)
 {
     struct mr_arena arena;
+    uint64_t starved = mr_starved_count();
     mr_arena_init(&arena, 0);
     struct mr_value map = mr_value_map(&arena, 24);
     CHECK(r->epoch >= 0 && r->epoch <= EPOCH_MAX);
@@ -221,7 +223,7 @@ bool mr_stream_record_encode(const struct mr_stream_record *r, enum mr_encoding 
     if (map.kind == MR_MAP)
         mr_encoding_codec(encoding)->encode(&map, out);
     mr_arena_fini(&arena);
-    return map.kind == MR_MAP && !out->failed;
+    return map.kind == MR_MAP && !out->failed && mr_starved_count() == starved; /* a list without memory would be null */
 }
 
 /* Decoding: the map, and the first field that is wrong. */

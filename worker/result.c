@@ -9,6 +9,7 @@
 #include "worker/result.h"
 
 #include "base/check.h"
+#include "base/starved.h"
 #include "worker/result_logprobs.h"
 #include "worker/text/utf8.h"
 
@@ -202,6 +203,7 @@ bool mr_result_encode(const struct mr_result *result, enum mr_encoding encoding,
     enum mr_fold_kind kind = result->terminal->kind;
     CHECK(kind == MR_FOLD_DONE || kind == MR_FOLD_FAILED || kind == MR_FOLD_CANCELLED || kind == MR_FOLD_EXPIRED);
     struct mr_arena arena;
+    uint64_t starved = mr_starved_count();
     mr_arena_init(&arena, 0);
     struct mr_value value = kind == MR_FOLD_FAILED ? error_value(&arena, result) : completion_value(&arena, result);
     if (result->job->batch_line)
@@ -210,7 +212,7 @@ bool mr_result_encode(const struct mr_result *result, enum mr_encoding encoding,
     if (whole)
         mr_encoding_codec(encoding)->encode(&value, out);
     mr_arena_fini(&arena);
-    return whole && !out->failed;
+    return whole && !out->failed && mr_starved_count() == starved; /* a list without memory would be null */
 }
 
 bool mr_result_encode_refusal(const struct mr_job *job, const struct mr_refusal *refusal, int64_t created_ms, struct mr_buf *out)

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/starved.h"
 #include "worker/job_decode.h"
 #include "worker/logprob.h"
 
@@ -51,10 +52,12 @@ static void admit(struct mr_worker *worker, const struct admit_request *request)
                                    .max_record_bytes = (size_t)worker->options->limits.record_bytes,
                                        .max_deadline_ms = worker->options->limits.deadline_ms};
     struct mr_job *job = NULL;
+    uint64_t starved = mr_starved_count();
     enum mr_reason reason = mr_job_decode(&source, &job, &note->refusal);
     CHECK(job);
     if (reason == MR_REASON_NONE)
         reason = mr_admit_job(&worker->serving.admit, request->route, job, &note->refusal);
+    CHECK(reason == MR_REASON_NONE || (reason != MR_REASON_INTERNAL && mr_starved_count() == starved)); /* want of memory refuses no job */
     if (reason == MR_REASON_NONE)
         note->refusal.reason = MR_REASON_NONE;
     note->event.job = job;

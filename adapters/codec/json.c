@@ -12,10 +12,12 @@
 #include "adapters/codec/codec.h"
 
 #include "base/check.h"
+#include "base/starved.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,6 +94,17 @@ static struct mr_value copy(const json_t *json, struct mr_arena *arena, bool *fu
     return mr_value_null();
 }
 
+/* jansson does not always say that it had no memory: an allocation of its that fails is counted. */
+static void *jansson_malloc(size_t bytes)
+{
+    void *p = malloc(bytes);
+    if (!p)
+        mr_starved_add();
+    return p;
+}
+
+static void jansson_prepare(void) { json_set_alloc_funcs(jansson_malloc, free); }
+
 /* jansson's sentences quote the input near the place; ours must not carry a prompt into a log, so only code and place are told. */
 static enum mr_codec_fault parse_fault(const json_error_t *error, struct mr_err *err)
 {
@@ -133,8 +146,15 @@ static enum mr_codec_fault decode(struct mr_str bytes, const struct mr_codec_lim
         mr_err_set(err, MR_ERR_LIMIT, "the JSON text holds more than %zu values", limits->nodes);
         return MR_CODEC_SIZE;
     }
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     json_error_t error;
+    uint64_t starved = mr_starved_count();
+    pthread_once(&once, jansson_prepare);
     json_t *json = json_loadb(bytes.n ? bytes.p : "", bytes.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (!json && mr_starved_count() != starved) {
+        mr_err_set(err, MR_ERR_NOMEM, "no memory for the JSON text");
+        return MR_CODEC_SIZE;
+    }
     if (!json)
         return parse_fault(&error, err);
     bool full = false;
@@ -243,6 +263,7 @@ static void write_map_sorted(const struct mr_value *map, struct mr_buf *out)
     size_t n = map->as.map.n;
     const struct mr_pair **pairs = malloc((n + 1) * sizeof *pairs);
     if (!pairs) {
+        mr_starved_add();
         out->failed = true;
         return;
     }

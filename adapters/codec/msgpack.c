@@ -11,6 +11,7 @@
 #include "adapters/codec/codec.h"
 
 #include "base/check.h"
+#include "base/starved.h"
 
 #include <math.h>
 #include <msgpack.h>
@@ -190,8 +191,10 @@ static void check_keys(const struct mr_value *map, struct copying *c)
     size_t n = map->as.map.n;
     struct mr_str *keys = malloc((n + 1) * sizeof *keys);
     c->full |= !keys;
-    if (!keys)
+    if (!keys) {
+        mr_starved_add();
         return;
+    }
     for (size_t i = 0; i < n; i++)
         keys[i] = map->as.map.items[i].key;
     qsort(keys, n, sizeof *keys, key_compare);
@@ -248,10 +251,12 @@ static enum mr_codec_fault decode(struct mr_str bytes, const struct mr_codec_lim
     struct copying c = {.arena = arena};
     struct mr_value value = mr_value_null();
     size_t at = 0;
-    if (msgpack_unpack_next(&unpacked, bytes.p, bytes.n, &at) == MSGPACK_UNPACK_SUCCESS)
+    if (msgpack_unpack_next(&unpacked, bytes.p, bytes.n, &at) == MSGPACK_UNPACK_SUCCESS) {
         value = copy(&unpacked.data, &c);
-    else
+    } else {
         c.full = true; /* well-formed, by the scan: only memory can fail */
+        mr_starved_add();
+    }
     msgpack_unpacked_destroy(&unpacked);
     if (c.full) {
         mr_err_set(err, MR_ERR_NOMEM, "the msgpack data needs more memory than one value may take");
