@@ -29,7 +29,7 @@ static double time_matmul(struct mr_device *device, struct mr_weight **weights, 
     for (int run = 0; run < RUNS; run++) {
         double start = now_s();
         for (int i = 0; i < copies; i++) {
-            struct mr_matmul_params params = {.weight = weights[i], .in = in, .out = out, .rows = rows, .out_f32 = true};
+            struct mr_matmul_params params = {.weight = weights[i], .in = in, .out = out, .rows = rows, .out_f32 = copies == 1};
             if (mr_ops_cpu()->matmul(device, &params) != MR_OK)
                 abort();
         }
@@ -89,7 +89,7 @@ static void bench_attention(struct mr_device *device, const struct attention_cas
     size_t cells = (size_t)blocks * BLOCK * KV_HEADS * HEAD_DIM, size = fast ? 2 : 4;
     struct mr_kv_view kv[COPIES];
     for (int i = 0; i < COPIES; i++) {
-        kv[i] = (struct mr_kv_view){.k = calloc(cells, size), .v = calloc(cells, size), .k_dtype = fast ? MR_F16 : MR_F32, .v_dtype = fast ? MR_F16 : MR_F32,
+        kv[i] = (struct mr_kv_view){.k = mr_ops_cpu()->alloc(device, cells * size), .v = mr_ops_cpu()->alloc(device, cells * size), .k_dtype = fast ? MR_F16 : MR_F32, .v_dtype = fast ? MR_F16 : MR_F32,
                                     .n_blocks = blocks, .block_tokens = BLOCK, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .token_stride = HEAD_DIM,
                                     .head_stride = BLOCK * HEAD_DIM, .block_stride = BLOCK * HEAD_DIM * KV_HEADS};
         memset(kv[i].k, 1, cells * size);
@@ -122,7 +122,7 @@ static void bench_attention(struct mr_device *device, const struct attention_cas
            100 * bytes / best * 1e-9 / ceilings.read_gbs, 4 * HIDDEN * seen / best * 1e-9, 100 * 4 * HIDDEN * seen / best * 1e-9 / ceilings.fma_gflops,
            best * 1e3 * LAYERS);
     for (int i = 0; i < COPIES; i++)
-        free(kv[i].k), free(kv[i].v);
+        mr_ops_cpu()->release(device, kv[i].k), mr_ops_cpu()->release(device, kv[i].v);
     free(qkv), free(out);
 }
 
