@@ -1,6 +1,6 @@
 /* The state mirror on Redis.
  *
- * Owns a queue of copied updates, one of questions and one of answers, one thread, one connection.
+ * Owns a queue of copied updates, one of questions and one of answers, one thread, one connection. Borrows one set of tallies at a time.
  *
  *     away --connect, AUTH, SELECT, SCRIPT LOAD--> up --error, timeout--> away (backoff doubles up to MR_REDIS_BACKOFF_MAX_MS)
  *
@@ -34,6 +34,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { TALLY_IDLE, TALLY_ASKED, TALLY_DONE };
 enum { PING_EVERY_MS = 1000, FIELDS_MAX = 16, HOST_BYTES = 256, PATH_BYTES = 1024, SECRET_BYTES = 512 };
 
 /* KEYS[1]; ARGV: epoch (-1: unconditional), expiry in ms, then field, value, ... Epochs stay below 2^53. */
@@ -48,6 +49,27 @@ static const char script[] = "local kind = redis.call('TYPE', KEYS[1]).ok\n"
                              "if #ARGV > 2 then redis.call('HSET', KEYS[1], unpack(ARGV, 3)) end\n"
                              "if tonumber(ARGV[2]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end\n"
                              "return 1\n";
+
+/* KEYS[1]; ARGV: field, what to add, what the sum is at least. */
+static const char sum_script[] = "local sum = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) or 0\n"
+                                 "if sum < tonumber(ARGV[3]) then sum = tonumber(ARGV[3]) end\n"
+                                 "sum = string.format('%.0f', sum + tonumber(ARGV[2]))\n"
+                                 "redis.call('HSET', KEYS[1], ARGV[1], sum)\n"
+                                 "return sum\n";
+
+/* KEYS[1]; ARGV: field, its value ('': none), how old in ms another's may be. Values are kept as "VALUE MILLISECONDS". */
+static const char least_script[] = "local time = redis.call('TIME')\n"
+                                   "local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
+                                   "local least = ''\n"
+                                   "if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1])\n"
+                                   "else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now)) end\n"
+                                   "local all = redis.call('HGETALL', KEYS[1])\n"
+                                   "for i = 1, #all, 2 do\n"
+                                   "  local value, at = string.match(all[i + 1], '^(%d+) (%d+)$')\n"
+                                   "  if not value or tonumber(at) + tonumber(ARGV[3]) < now then redis.call('HDEL', KEYS[1], all[i])\n"
+                                   "  elseif all[i] ~= ARGV[1] and (least == '' or tonumber(value) < tonumber(least)) then least = value end\n"
+                                   "end\n"
+                                   "return least\n";
 
 /* Where and who, owned. */
 struct target {
@@ -86,7 +108,11 @@ struct redis {
     atomic_ullong written, stale, dropped, failed;
     /* the thread's */
     redisContext *context;
-    char sha[64];
+    char sha[64], sum_sha[64], least_sha[64];
+    /* of tally: IDLE -> ASKED (whoever asks) -> DONE (the thread) -> IDLE (who asked) */
+    atomic_int tally_state;
+    struct mr_state_tally *tallies;
+    int32_t n_tallies;
     int64_t retry_ns, backoff_ms, used_ns;
 };
 
@@ -236,14 +262,20 @@ static void give_up(struct redis *redis, const char *why)
     redis->retry_ns = now_ns() + redis->backoff_ms * MR_NS_PER_MS;
 }
 
-static bool load_script(struct redis *redis, struct mr_err *err)
+static bool load_one(struct redis *redis, const char *text, char sha[64], struct mr_err *err)
 {
-    const char *argv[] = {"SCRIPT", "LOAD", script};
+    const char *argv[] = {"SCRIPT", "LOAD", text};
     redisReply *reply = command(&redis->context, 3, argv, NULL, err);
     if (reply)
-        snprintf(redis->sha, sizeof redis->sha, "%s", reply->type == REDIS_REPLY_STRING ? reply->str : "");
+        snprintf(sha, 64, "%s", reply->type == REDIS_REPLY_STRING ? reply->str : "");
     freeReplyObject(reply);
     return reply != NULL;
+}
+
+static bool load_script(struct redis *redis, struct mr_err *err)
+{
+    return load_one(redis, script, redis->sha, err) && load_one(redis, sum_script, redis->sum_sha, err)
+           && load_one(redis, least_script, redis->least_sha, err);
 }
 
 static void try_connect(struct redis *redis)
@@ -385,6 +417,57 @@ static int take_batch(struct redis *redis, struct update **batch)
     return n;
 }
 
+static void append_tally(struct redis *redis, const struct mr_state_tally *t)
+{
+    char least[24] = "";
+    if (t->kind == MR_STATE_SUM) {
+        redisAppendCommand(redis->context, "EVALSHA %s 1 mr:%b %b %lld %lld", redis->sum_sha, t->hash.p, t->hash.n, t->field.p, t->field.n,
+                           (long long)t->add, (long long)t->least);
+        return;
+    }
+    if (t->least != INT64_MAX)
+        snprintf(least, sizeof least, "%lld", (long long)t->least);
+    redisAppendCommand(redis->context, "EVALSHA %s 1 mr:%b %b %b %lld", redis->least_sha, t->hash.p, t->hash.n, t->field.p, t->field.n, least,
+                       strlen(least), (long long)t->fresh_ms);
+}
+
+/* Reads the answers to all; true: some met NOSCRIPT, and none of those was done. */
+static bool take_tallies(struct redis *redis)
+{
+    bool again = false;
+    for (int32_t i = 0; i < redis->n_tallies; i++) {
+        struct mr_state_tally *t = &redis->tallies[i];
+        redisReply *reply = NULL;
+        if (redisGetReply(redis->context, (void **)&reply) != REDIS_OK) {
+            give_up(redis, redis->context->errstr);
+            return false;
+        }
+        again |= reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0;
+        t->ok = reply->type == REDIS_REPLY_STRING;
+        if (t->ok)
+            t->out = reply->len ? strtoll(reply->str, NULL, 10) : INT64_MAX;
+        freeReplyObject(reply);
+    }
+    return again;
+}
+
+/* One pipeline. Those without their script are not done and go out again at the caller's next turn. */
+static void tally_all(struct redis *redis)
+{
+    struct mr_err err;
+    if (atomic_load(&redis->tally_state) != TALLY_ASKED)
+        return;
+    for (int32_t i = 0; i < redis->n_tallies; i++) {
+        redis->tallies[i].ok = false;
+        if (redis->context)
+            append_tally(redis, &redis->tallies[i]);
+    }
+    if (redis->context && take_tallies(redis) && !load_script(redis, &err))
+        give_up(redis, err.text);
+    redis->used_ns = now_ns();
+    atomic_store(&redis->tally_state, TALLY_DONE);
+}
+
 static void ping(struct redis *redis)
 {
     struct mr_err err;
@@ -401,6 +484,7 @@ static void step(struct redis *redis)
     struct update *batch[MR_REDIS_BATCH_MAX];
     if (!redis->context && now_ns() >= redis->retry_ns)
         try_connect(redis);
+    tally_all(redis);
     ask_all(redis);
     for (int n; (n = take_batch(redis, batch)) > 0;) {
         if (redis->context)
@@ -493,6 +577,27 @@ static bool redis_healthy(void *self)
     return atomic_load(&((struct redis *)self)->up);
 }
 
+static bool redis_tally(void *self, struct mr_state_tally *tallies, int32_t n)
+{
+    struct redis *redis = self;
+    if (atomic_load(&redis->away) || atomic_load(&redis->tally_state) != TALLY_IDLE)
+        return false;
+    redis->tallies = tallies;
+    redis->n_tallies = n;
+    atomic_store(&redis->tally_state, TALLY_ASKED);
+    mr_wake_signal(&redis->wake);
+    return true;
+}
+
+static bool redis_tallied(void *self)
+{
+    struct redis *redis = self;
+    if (atomic_load(&redis->tally_state) != TALLY_DONE)
+        return false;
+    atomic_store(&redis->tally_state, TALLY_IDLE);
+    return true;
+}
+
 /* What was opened of it; the thread is not there, or gone. */
 static void redis_free(struct redis *redis)
 {
@@ -530,7 +635,8 @@ enum mr_status mr_redis_open(const struct mr_redis_options *options, struct mr_s
         redis_free(redis);
         return mr_err_set(err, MR_ERR_IO, "no descriptor, memory or thread left for Redis");
     }
-    *out = (struct mr_state_port){.put = redis_put, .healthy = redis_healthy, .ask = redis_ask, .answer = redis_answer, .self = redis};
+    *out = (struct mr_state_port){.put = redis_put, .healthy = redis_healthy, .ask = redis_ask, .answer = redis_answer,
+                                  .tally = redis_tally, .tallied = redis_tallied, .self = redis};
     return MR_OK;
 }
 

@@ -125,6 +125,20 @@ struct mr_state_answer {
     size_t n;
 };
 
+/* A figure that all workers share. */
+enum mr_state_tally_kind {
+    MR_STATE_SUM,   /* raises the field to `least`, then adds `add`; out: the sum */
+    MR_STATE_LEAST, /* tells `least` (INT64_MAX: nothing) under the field; out: the least of the others told within fresh_ms, INT64_MAX: none */
+};
+
+struct mr_state_tally {
+    enum mr_state_tally_kind kind;
+    struct mr_str hash, field;    /* hash without the mr: prefix */
+    int64_t add, least, fresh_ms; /* a sum stays below 2^53 */
+    int64_t out;                  /* the answer, when ok */
+    bool ok;                      /* not ok: it is not known whether it was done */
+};
+
 struct mr_state_port {
     /* Queues a copy; false: the queue is full or the store is away (counted; nobody waits). Any thread. */
     bool (*put)(void *self, const struct mr_state_update *update);
@@ -132,6 +146,10 @@ struct mr_state_port {
     /* Queues a question; false: as for put. wake is signalled when the answer is there; it may never come. One thread. */
     bool (*ask)(void *self, const struct mr_state_ask *ask, struct mr_wake *wake);
     bool (*answer)(void *self, struct mr_state_answer *out); /* the next answer, if one is there. The thread that asks */
+    /* Does all n in one pipeline; they stay the store's until tallied says so. false: one set is out already, or the store is away. NULL: the
+     * store has no figures. One thread, perhaps another than asks. */
+    bool (*tally)(void *self, struct mr_state_tally *tallies, int32_t n);
+    bool (*tallied)(void *self);  /* true once: what was handed to tally is the caller's again */
     void *self;
 };
 

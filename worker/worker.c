@@ -436,6 +436,13 @@ static enum mr_status start_threads(struct mr_worker *worker, struct mr_err *err
     if (!worker->views)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for %lld tenants", (long long)worker->options->limits.tenants);
     mr_engine_tell_waits(worker->serving.engine);
+    if (worker->has_state && worker->state.tally && worker->options->scheduler.sync_ms) {
+        const struct mr_counter_sync_options sync = {worker->serving.engine, &worker->state, worker->id, (int32_t)worker->options->limits.tenants,
+                                                     worker->options->scheduler.sync_ms * MR_NS_PER_MS};
+        worker->sync = mr_counter_sync_open(&sync);
+        if (!worker->sync)
+            return mr_err_set(err, MR_ERR_NOMEM, "no memory to share counters");
+    }
     worker->admit_runs = pthread_create(&worker->admit_thread, NULL, worker_admit_main, worker) == 0;
     worker->engine_runs = pthread_create(&worker->engine_thread, NULL, worker_engine_main, worker) == 0;
     if (!worker->admit_runs || !worker->engine_runs)
@@ -530,5 +537,6 @@ void mr_worker_close(struct mr_worker *worker)
         mr_wake_close(wakes[i]);
     mr_metrics_fini(&worker->metrics);
     free(worker->views);
+    mr_counter_sync_close(worker->sync);
     free(worker);
 }

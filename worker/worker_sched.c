@@ -46,6 +46,8 @@ static void tell_pressure(struct mr_worker *worker)
 void worker_sched_round(struct mr_worker *worker, int64_t now_ns)
 {
     tell_pressure(worker);
+    if (worker->sync)
+        mr_counter_sync_step(worker->sync, now_ns);
     if (now_ns < worker->view_ns)
         return;
     worker->view_ns = now_ns + VIEW_NS;

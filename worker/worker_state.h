@@ -2,6 +2,7 @@
 #ifndef MR_WORKER_WORKER_STATE_H
 #define MR_WORKER_WORKER_STATE_H
 
+#include "worker/counter_sync.h"
 #include "worker/metrics.h"
 #include "worker/planted.h"
 #include "worker/serving.h"
@@ -73,6 +74,7 @@ struct mr_worker {
     struct mr_tenant_view *views; /* [limits.tenants] */
     bool pressed[MR_TIER_COUNT];  /* as the owner was told */
     int64_t view_ns;
+    struct mr_counter_sync *sync; /* NULL: counters are not shared */
 
     /* log thread only */
     struct outbox_item *outbox, **outbox_end;

@@ -232,6 +232,61 @@ TEST(away_and_slow_cost_nobody_time)
     close_folder();
 }
 
+static bool tally(struct mr_state_port *port, struct mr_state_tally *tallies, int n)
+{
+    if (!port->tally(port->self, tallies, n))
+        return false;
+    for (int i = 0; i < 500; i++, nap_ms(5))
+        if (port->tallied(port->self))
+            return true;
+    return false;
+}
+
+/* Two workers' connections to one Redis: sums add up, what was seen is put back after FLUSHALL, the least of the others is heard while
+ * it is fresh, and a Redis that dies is no more than an answer that is not ok. */
+TEST(figures_that_all_workers_share)
+{
+    struct mr_state_port a, b;
+    if (no_server())
+        return;
+    REQUIRE(open_folder() && server_start("--appendonly", "no"));
+    struct mr_redis_options o = options();
+    REQUIRE(!mr_redis_open(&o, &a, NULL) && !mr_redis_open(&o, &b, NULL) && until_healthy(&a, true) && until_healthy(&b, true));
+    struct mr_state_tally mine[] = {{.kind = MR_STATE_SUM, .hash = MR_STR("vt:2"), .field = MR_STR("acme"), .add = 1000},
+                                    {.kind = MR_STATE_SUM, .hash = MR_STR("vt:2"), .field = MR_STR("other"), .add = INT64_C(1) << 50},
+                                    {.kind = MR_STATE_LEAST, .hash = MR_STR("vt:least:2"), .field = MR_STR("a"), .least = 70, .fresh_ms = 300}};
+    struct mr_state_tally others[] = {{.kind = MR_STATE_SUM, .hash = MR_STR("vt:2"), .field = MR_STR("acme"), .add = 234},
+                                      {.kind = MR_STATE_LEAST, .hash = MR_STR("vt:least:2"), .field = MR_STR("b"), .least = 90, .fresh_ms = 300}};
+    REQUIRE(tally(&a, mine, 3) && mine[0].ok && mine[1].ok && mine[2].ok);
+    EXPECT_EQ(mine[0].out, 1000);
+    EXPECT_EQ(mine[1].out, INT64_C(1) << 50);
+    EXPECT_EQ(mine[2].out, INT64_MAX); /* nobody else */
+    REQUIRE(tally(&b, others, 2) && others[0].ok && others[1].ok);
+    EXPECT_EQ(others[0].out, 1234);
+    EXPECT_EQ(others[1].out, 70);
+    nap_ms(400);
+    REQUIRE(tally(&b, &others[1], 1) && others[1].ok);
+    EXPECT_EQ(others[1].out, INT64_MAX); /* what a told has aged */
+    cli("flushall");
+    mine[0].least = 1234;
+    mine[0].add = 6;
+    REQUIRE(tally(&a, mine, 1) && mine[0].ok);
+    EXPECT_EQ(mine[0].out, 1240);
+    cli("script flush");
+    if (tally(&a, mine, 1) && !mine[0].ok) /* not done; loaded again for the next time */
+        REQUIRE(tally(&a, mine, 1));
+    EXPECT(mine[0].ok && mine[0].out == 1246);
+    server_kill();
+    mine[0].ok = true;
+    EXPECT(!tally(&a, mine, 1) || !mine[0].ok);
+    REQUIRE(until_healthy(&a, false) && server_start("--appendonly", "no") && until_healthy(&a, true));
+    REQUIRE(tally(&a, mine, 1) && mine[0].ok);
+    EXPECT_EQ(mine[0].out, 1240); /* an empty one: raised to what was seen */
+    mr_redis_close(&a);
+    mr_redis_close(&b);
+    close_folder();
+}
+
 TEST(the_queue_and_the_update_have_a_limit)
 {
     struct mr_state_port port;
@@ -411,5 +466,5 @@ TEST(tls_where_hiredis_has_it)
 }
 
 TEST_MAIN(TEST_CASE(options_are_judged), TEST_CASE(states_are_written_and_the_higher_epoch_wins),
-          TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time),
+          TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time), TEST_CASE(figures_that_all_workers_share),
           TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases), TEST_CASE(keys_are_listed_by_prefix), TEST_CASE(tls_where_hiredis_has_it))
