@@ -16,6 +16,8 @@
  * 5. A fatal error, or a coordinator that names no offsets in all that time, has the handle made anew (kafka_repair).
  * 6. The rebalance callback runs inside poll. On assignment it waits for the coordinator to name the committed offsets: a wait
  *    for the broker, never for the engine; heartbeats go on meanwhile on librdkafka's own thread.
+ * 7. A record that the poll returns behind a rebalance is told behind it: before ASSIGNED nobody would take it, and it never comes
+ *    again.
  *
  * Rejected: static membership (a restart would keep the generation, and epochs come from it); the cooperative assignor
  * (2.0.2); unassigning inside the callback (the caller could not commit any more). */
@@ -180,7 +182,10 @@ void kafka_group_close(struct kafka *k)
     k->unassign_ns = 0;
     bool fatal = rd_kafka_fatal_error(k->group, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!fatal) /* after a fatal error 2.0.2 never comes back from it */
-        rd_kafka_consumer_close(k->group);
+        if (k->group_held)
+        rd_kafka_message_destroy(k->group_held);
+    k->group_held = NULL;
+    rd_kafka_consumer_close(k->group);
     kafka_group_answers(k);
     rd_kafka_queue_io_event_enable(k->group_queue, -1, NULL, 0);
     rd_kafka_queue_io_event_enable(k->answers, -1, NULL, 0);
@@ -270,8 +275,15 @@ static bool is_next(struct kafka *k, struct kafka_slot *slot, const rd_kafka_mes
 
 bool kafka_group_next(struct kafka *k, struct mr_log_event *event)
 {
-    rd_kafka_message_t *message;
-    while (!k->pending && (message = rd_kafka_consumer_poll(k->group, 0))) {
+    while (!k->pending) {
+        rd_kafka_message_t *message = k->group_held ? k->group_held : rd_kafka_consumer_poll(k->group, 0);
+        k->group_held = NULL;
+        if (message && k->pending) { /* one call can run the rebalance callback and return a first record (invariant 7) */
+            k->group_held = message;
+            return false;
+        }
+        if (!message)
+            return false;
         if (message->err) {
             tell_failure(k, message);
         } else if (is_next(k, kafka_slot_find(&k->inputs, rd_kafka_topic_name(message->rkt), message->partition), message)) {

@@ -76,6 +76,7 @@ struct kafka {
     rd_kafka_topic_partition_list_t *group_topics;
     rd_kafka_t *group;              /* NULL for a client, and while it waits for its repair */
     bool group_closing;
+    rd_kafka_message_t *group_held; /* polled in the call that told of a rebalance: it comes after that */
     struct kafka_repair group_repair;
     rd_kafka_queue_t *group_queue, *answers;
     struct kafka_slots inputs;
