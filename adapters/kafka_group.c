@@ -181,11 +181,11 @@ void kafka_group_close(struct kafka *k)
         rd_kafka_assign(k->group, NULL);
     k->unassign_ns = 0;
     bool fatal = rd_kafka_fatal_error(k->group, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (!fatal) /* after a fatal error 2.0.2 never comes back from it */
-        if (k->group_held)
+    if (k->group_held)
         rd_kafka_message_destroy(k->group_held);
     k->group_held = NULL;
-    rd_kafka_consumer_close(k->group);
+    if (!fatal) /* after a fatal error 2.0.2 never comes back from it */
+        rd_kafka_consumer_close(k->group);
     kafka_group_answers(k);
     rd_kafka_queue_io_event_enable(k->group_queue, -1, NULL, 0);
     rd_kafka_queue_io_event_enable(k->answers, -1, NULL, 0);
