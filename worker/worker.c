@@ -280,8 +280,10 @@ static enum mr_status leave_hung(struct mr_worker *worker, struct mr_err *err)
     struct mr_log_event event;
     int64_t end_ns = mr_clock_ns(&worker->clock) + MR_WORKER_LEAVE_NS;
     worker->log.act(worker->log.self, &leave);
-    while (mr_clock_ns(&worker->clock) < end_ns)
+    while (mr_clock_ns(&worker->clock) < end_ns) {
+        mr_watchdog_beat(&worker->watchdog, MR_WATCHED_LOG);
         worker->log.poll(worker->log.self, MR_OWNER_TICK_NS, &event);
+    }
     return mr_err_set(err, MR_ERR_TIMEOUT, "%s has been stuck for %lld s", mr_watched_name(mr_watchdog_hung(&worker->watchdog)),
                       (long long)(worker->options->worker.hung_ms / 1000));
 }

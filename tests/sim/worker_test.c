@@ -7,7 +7,9 @@
 #include "worker/worker.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { JOBS = 12 };
 
@@ -23,7 +25,17 @@ static struct {
     int (*http)(void *self, const char *path, struct mr_buf *body, const char **type);
     void *http_self;
     int healthy, ready;
+    bool watched, green, red; /* watched: /healthz is asked at every poll */
 } w;
+
+static int ask(const char *path)
+{
+    struct mr_buf body = {0};
+    const char *type;
+    int code = w.http(w.http_self, path, &body, &type);
+    mr_buf_fini(&body);
+    return code;
+}
 
 static bool poll_real(void *self, int64_t timeout_ns, struct mr_log_event *event)
 {
@@ -32,14 +44,16 @@ static bool poll_real(void *self, int64_t timeout_ns, struct mr_log_event *event
     w.clock.wall_ms = mr_clock_wall_ms(&w.real);
     mr_memory_step(w.memory);
     if (!w.signalled && mr_memory_end(w.memory, "t.results", 0) >= w.wanted) {
-        struct mr_buf body = {0};
-        const char *type;
-        w.healthy = w.http(w.http_self, "/healthz", &body, &type);
-        w.ready = w.http(w.http_self, "/readyz", &body, &type);
-        mr_buf_fini(&body);
+        w.healthy = ask("/healthz");
+        w.ready = ask("/readyz");
         w.signalled = w.ready == 200; /* it is told four times a second */
         if (w.signalled)
             mr_worker_signal(w.worker);
+    }
+    if (w.watched) {
+        bool healthy = ask("/healthz") == 200;
+        w.red |= w.green && !healthy;
+        w.green |= healthy;
     }
     if (w.inner.poll(w.inner.self, 0, event))
         return true;
@@ -100,22 +114,29 @@ static void send_job(int i, const char *extra)
     mr_memory_append(w.memory, &record);
 }
 
-TEST(jobs_in_results_out_and_a_drain)
+static const char *const worker_sets[] = {"model=synthetic:tiny", "kafka.prefix=t.", "http.listen=127.0.0.1:1", "redis.address=",
+                                          "engine.threads=1", "worker.hung=1s"};
+static const struct mr_outside worker_outside = {.log_open = log_open, .log_close = log_close, .http_open = http_open, .http_close = http_close};
+
+static void open_world(void)
 {
-    static const char *const sets[] = {"model=synthetic:tiny", "kafka.prefix=t.", "http.listen=127.0.0.1:1", "redis.address=", "engine.threads=1"};
-    const struct mr_outside outside = {.log_open = log_open, .log_close = log_close, .http_open = http_open, .http_close = http_close};
-    struct mr_options options;
-    struct mr_err err;
     memset(&w, 0, sizeof w);
     w.real = mr_clock_system();
     w.clock = (struct mr_manual_clock){mr_clock_ns(&w.real), mr_clock_wall_ms(&w.real)};
     w.memory = mr_memory_open(1, &w.clock);
     open_topics();
+}
+
+TEST(jobs_in_results_out_and_a_drain)
+{
+    struct mr_options options;
+    struct mr_err err;
+    open_world();
     for (int i = 0; i < JOBS; i++)
         send_job(i, "");
     send_job(JOBS, ",\"top_p\":7");
     w.wanted = JOBS + 1; /* the refused one has a result too: its error */
-    if (mr_options_open(&options, NULL, sets, 5, &err) != MR_OK || mr_worker_open(&options, &outside, "test", &w.worker, &err) != MR_OK)
+    if (mr_options_open(&options, NULL, worker_sets, 5, &err) != MR_OK || mr_worker_open(&options, &worker_outside, "test", &w.worker, &err) != MR_OK)
         printf("%s\n", err.text);
     REQUIRE(w.worker);
     EXPECT_EQ(mr_worker_loop(w.worker, &err), MR_OK);
@@ -136,6 +157,34 @@ TEST(jobs_in_results_out_and_a_drain)
     mr_options_fini(&options);
 }
 
+/* In a process of its own: a worker with a hung thread cannot be closed. */
+static int hang(void)
+{
+    struct mr_options options;
+    struct mr_err err;
+    open_world();
+    setenv("MILLRACE_PLANTED", "hang:default/j0", 1);
+    send_job(0, "");
+    w.wanted = 1;
+    w.watched = true;
+    if (mr_options_open(&options, NULL, worker_sets, 6, &err) != MR_OK || mr_worker_open(&options, &worker_outside, "test", &w.worker, &err) != MR_OK)
+        printf("%s\n", err.text);
+    if (!w.worker || mr_worker_loop(w.worker, &err) != MR_ERR_TIMEOUT)
+        return 1;
+    return w.green && w.red ? 0 : 2;
+}
+
+TEST(a_hung_engine_turns_health_red_and_ends_the_worker)
+{
+    int status = -1;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(hang());
+    EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST(what_cannot_open_says_why)
 {
     static const char *const sets[] = {"model=synthetic:no-such-shape"};
@@ -148,4 +197,5 @@ TEST(what_cannot_open_says_why)
     mr_options_fini(&options);
 }
 
-TEST_MAIN(TEST_CASE(jobs_in_results_out_and_a_drain), TEST_CASE(what_cannot_open_says_why))
+TEST_MAIN(TEST_CASE(jobs_in_results_out_and_a_drain), TEST_CASE(a_hung_engine_turns_health_red_and_ends_the_worker),
+          TEST_CASE(what_cannot_open_says_why))
