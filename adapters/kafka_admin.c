@@ -58,6 +58,17 @@ static rd_kafka_AdminOptions_t *admin_options(struct admin *admin, rd_kafka_admi
     return options;
 }
 
+/* The answer about one topic; NULL: none, or an error (err says which). */
+static rd_kafka_event_t *answer_about(struct admin *admin, const struct mr_topic *topic, struct mr_err *err)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(admin->queue, 2 * ADMIN_MS);
+    if (event && !rd_kafka_event_error(event))
+        return event;
+    mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, event ? rd_kafka_event_error_string(event) : "no answer");
+    rd_kafka_event_destroy(event);
+    return NULL;
+}
+
 static enum mr_status create(struct admin *admin, const struct mr_topic *topic, struct mr_err *err)
 {
     char text[256];
@@ -70,13 +81,14 @@ static enum mr_status create(struct admin *admin, const struct mr_topic *topic, 
     rd_kafka_CreateTopics(admin->handle, &wanted, 1, options, admin->queue);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_NewTopic_destroy(wanted);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(admin->queue, 2 * ADMIN_MS);
-    const rd_kafka_CreateTopics_result_t *result = event ? rd_kafka_event_CreateTopics_result(event) : NULL;
+    rd_kafka_event_t *event = answer_about(admin, topic, err);
+    if (!event)
+        return err->code;
     enum mr_status status = MR_OK;
     size_t n = 0;
-    const rd_kafka_topic_result_t **made = result ? rd_kafka_CreateTopics_result_topics(result, &n) : NULL;
-    if (!event || rd_kafka_event_error(event) || n != 1)
-        status = mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, event ? rd_kafka_event_error_string(event) : "no answer");
+    const rd_kafka_topic_result_t **made = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+    if (n != 1)
+        status = mr_err_set(err, MR_ERR_IO, "topic %s: not told", topic->name);
     else if (rd_kafka_topic_result_error(made[0]))
         status = mr_err_set(err, MR_ERR_INVALID, "topic %s: %s", topic->name, rd_kafka_topic_result_error_string(made[0])
                             ? rd_kafka_topic_result_error_string(made[0]) : rd_kafka_err2str(rd_kafka_topic_result_error(made[0])));
@@ -133,15 +145,14 @@ static enum mr_status describe_settings(struct admin *admin, struct mr_topic *to
     rd_kafka_DescribeConfigs(admin->handle, &wanted, 1, options, admin->queue);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ConfigResource_destroy(wanted);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(admin->queue, 2 * ADMIN_MS);
-    const rd_kafka_DescribeConfigs_result_t *result = event ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
+    rd_kafka_event_t *event = answer_about(admin, topic, err);
+    if (!event)
+        return err->code;
     enum mr_status status = MR_OK;
     size_t n = 0;
-    const rd_kafka_ConfigResource_t **resources = result ? rd_kafka_DescribeConfigs_result_resources(result, &n) : NULL;
-    if (!event || rd_kafka_event_error(event) || n != 1)
-        status = mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, event ? rd_kafka_event_error_string(event) : "no answer");
-    else if (rd_kafka_ConfigResource_error(resources[0]))
-        status = mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, rd_kafka_ConfigResource_error_string(resources[0]));
+    const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
+    if (n != 1 || rd_kafka_ConfigResource_error(resources[0]))
+        status = mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, n == 1 ? rd_kafka_ConfigResource_error_string(resources[0]) : "not told");
     else
         take_settings(resources[0], topic);
     rd_kafka_event_destroy(event);
