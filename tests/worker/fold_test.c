@@ -79,7 +79,7 @@ TEST(vectors)
         mr_arena_fini(&arena);
     }
     fclose(f);
-    EXPECT(n >= 27);
+    EXPECT(n >= 32);
 }
 
 TEST(python_agrees)
