@@ -46,7 +46,7 @@ static const struct setting consumer_settings[] = {
 static const struct setting group_settings[] = {
     {"partition.assignment.strategy", "range"}, /* 2.0.2's cooperative one loses assignments and offsets */
     {"session.timeout.ms", "6000"},
-    {"heartbeat.interval.ms", "2000"},
+    {"heartbeat.interval.ms", "1000"}, /* how late a member learns that it must rejoin */
     {"max.poll.interval.ms", "60000"},
 };
 

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALL_MS = 10000, TRANSACTION_MS = 60000, TOGETHER_MAX = 64, RETRY_MS = 500 };
+enum { CALL_MS = 10000, TRANSACTION_MS = 60000, TOGETHER_MAX = 64 };
 
 struct held {
     struct held *next;
@@ -61,7 +61,8 @@ struct kafka_transaction {
     struct held *held, **held_last;             /* log thread only */
     struct commit *waiting, **waiting_last;     /* locked, as what follows */
     struct commit *done, **done_last;
-    rd_kafka_t *producer;                       /* the thread's; NULL: to be made */
+    rd_kafka_t *producer;                       /* the thread's, as failed; NULL: to be made */
+    rd_kafka_error_t *failed;                   /* of the last transaction: settled before the next one */
 };
 
 static void held_free(struct held *held)
@@ -90,18 +91,38 @@ static void commits_free(struct commit *commit)
 
 static void producer_end(struct kafka_transaction *t)
 {
-    if (t->producer)
+    if (t->producer) {
+        rd_kafka_purge(t->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
         rd_kafka_destroy(t->producer);
+    }
     t->producer = NULL;
+}
+
+/* Back to where a transaction can begin (invariant 3). */
+static void recover(struct kafka_transaction *t)
+{
+    rd_kafka_error_t *error = t->failed, *failed = NULL;
+    t->failed = NULL;
+    if (!error)
+        return;
+    bool abort = !rd_kafka_error_is_fatal(error) && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (abort)
+        failed = rd_kafka_abort_transaction(t->producer, CALL_MS);
+    if (!abort || failed)
+        producer_end(t);
+    if (failed)
+        rd_kafka_error_destroy(failed);
+    rd_kafka_error_destroy(error);
 }
 
 /* A producer whose earlier transactions are settled; false: not now. */
 static bool producer_begin(struct kafka_transaction *t)
 {
     char text[256];
-    rd_kafka_conf_t *conf = t->producer ? NULL : rd_kafka_conf_dup(t->conf);
+    recover(t);
     if (t->producer)
         return true;
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(t->conf);
     t->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!t->producer) {
         rd_kafka_conf_destroy(conf);
@@ -195,19 +216,6 @@ static enum mr_commit_outcome outcome_of(rd_kafka_resp_err_t err)
     return gone ? MR_COMMIT_NOT_OWNER : MR_COMMIT_RETRY;
 }
 
-/* Back to where a transaction can begin (invariant 3). */
-static void recover(struct kafka_transaction *t, rd_kafka_error_t *error)
-{
-    rd_kafka_error_t *failed = NULL;
-    bool abort = !rd_kafka_error_is_fatal(error) && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (abort)
-        failed = rd_kafka_abort_transaction(t->producer, CALL_MS);
-    if (!abort || failed)
-        producer_end(t);
-    if (failed)
-        rd_kafka_error_destroy(failed);
-}
-
 static void transact(struct kafka_transaction *t, struct commit *batch)
 {
     enum mr_commit_outcome outcome = MR_COMMIT_RETRY;
@@ -216,10 +224,7 @@ static void transact(struct kafka_transaction *t, struct commit *batch)
         rd_kafka_error_t *error = run(t, batch);
         outcome = error ? outcome_of(rd_kafka_error_code(error)) : MR_COMMIT_OK;
         snprintf(reason, sizeof reason, "%s", error ? rd_kafka_error_string(error) : "");
-        if (error) {
-            recover(t, error);
-            rd_kafka_error_destroy(error);
-        }
+        t->failed = error;
     }
     for (struct commit *c = batch; c; c = c->next) {
         c->outcome = outcome;
@@ -262,6 +267,8 @@ static void *body(void *self)
             continue; /* its counter is full: the log thread is awake */
     }
     pthread_mutex_unlock(&t->lock);
+    if (t->failed)
+        rd_kafka_error_destroy(t->failed);
     producer_end(t);
     return NULL;
 }

@@ -1,5 +1,10 @@
 /* Cancels: every control topic is read from its start to its end before anything is admitted, then followed. A cancel counts from
- * the tenant's own control topic, or from one whose writers are trusted to name any tenant; from elsewhere it is refused. */
+ * the tenant's own control topic, or from one whose writers are trusted to name any tenant; from elsewhere it is refused.
+ *
+ * Invariants:
+ * 1. A cancel is remembered by name: it counts for runs that come later too, whichever partition they lie in.
+ * 2. Whether it counts is decided per run, by the run's tenant and the topic that it came through, never by what it says of itself.
+ * Thread: the owner's. Rejected: one topic for all with a signature in the record (access lists of topics do that already). */
 #include "worker/owner_state.h"
 
 #include "base/check.h"

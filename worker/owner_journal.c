@@ -47,7 +47,8 @@ void owner_journal_write(struct mr_owner *owner, struct mr_run *run)
 
 void owner_journal_ask(struct mr_owner *owner, struct mr_run *run)
 {
-    if (!owner->config.journal || !owner->store_up || run->state != MR_RUN_READY || run->partition->state != MR_PARTITION_TAILING || run->decision.kind != MR_FOLD_START)
+    bool early = run->state == MR_RUN_READY && run->partition->state == MR_PARTITION_TAILING && run->decision.kind == MR_FOLD_START;
+    if (!owner->config.journal || !owner->store_up || !early)
         return;
     struct mr_state_ask *ask = &owner_act(owner, MR_OWNER_DO_ASK)->ask;
     *ask = (struct mr_state_ask){.kind = MR_STATE_TAKE, .tag = run->handle, .key = key_of(owner, run)};

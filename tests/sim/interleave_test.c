@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#define EVENTS INT64_C(4000000)
+#define EVENTS INT64_C(2500000)
 
 int main(int argc, char **argv)
 {

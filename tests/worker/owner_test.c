@@ -296,8 +296,82 @@ TEST(a_topic_made_anew_stops_its_partition)
     close_owner();
 }
 
+/* Rule 9: the log was cut, and a record older than what is kept has no START in it. */
+static void follow_cut(int64_t first, int64_t timestamp_ms)
+{
+    struct mr_buf value = {0};
+    struct mr_stream_record r = {.kind = MR_FOLD_YIELD, .job = MR_STR("acme/other"), .src = {99, 1}, .epoch = 1, .writer = 1};
+    EXPECT(mr_stream_record_encode(&r, MR_ENCODING_JSON, &value));
+    tell(MR_LOG_FOLLOWED, "stream", (struct mr_log_event){.record = {.offset = first, .timestamp_ms = timestamp_ms, .value = mr_buf_view(&value)}});
+    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = first + 1});
+    mr_buf_fini(&value);
+}
+
+TEST(older_than_the_log)
+{
+    static const struct {
+        bool out_of_range;
+        int64_t log_start, first_ms;
+        bool expired;
+    } cases[] = {
+        {false, 10, 4001, true},  /* no `since`, and the log begins above 0 behind the record */
+        {false, 10, 4000, false}, /* the record is not older than what is kept */
+        {false, 0, 9000, false},  /* nothing was cut */
+        {true, 10, 9000, true},   /* `since` lies below the log's start */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_owner();
+        tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 3});
+        if (cases[i].out_of_range)
+            tell(MR_LOG_OUT_OF_RANGE, "stream", (struct mr_log_event){.offset = cases[i].log_start});
+        follow_cut(cases[i].log_start, cases[i].first_ms);
+        t.told = 20;
+        t.n_log = 20;
+        input(0); /* stamped 4000 */
+        verdict("acme/a", "h", NULL);
+        flow();
+        EXPECT((t.submit == 0) == cases[i].expired);
+        EXPECT_EQ(last_kind(), cases[i].expired ? MR_FOLD_FAILED : MR_FOLD_START);
+        if (cases[i].expired)
+            EXPECT(t.starts[t.n_log - 1].reason == MR_REASON_LOG_EXPIRED && t.dead == 1 && t.results == 0);
+        close_owner();
+    }
+}
+
+/* Rule 12: a process's own clock may stand anywhere. */
+TEST(deadlines_whatever_our_clock_says)
+{
+    static const int64_t start_ns[] = {MR_NS_PER_S, 3600 * MR_NS_PER_S, 100000 * 3600 * MR_NS_PER_S};
+    for (size_t i = 0; i < sizeof start_ns / sizeof *start_ns; i++) {
+        prepare();
+        t.now_ns = start_ns[i];
+        start_owner();
+        assign(3, 0);
+        input(0); /* stamped 4000 by the broker, whose clock says 5001 now */
+        struct mr_job *job = job_make("acme/a", "h");
+        job->deadline_ms = 2001;
+        step(&(struct mr_owner_event){.kind = MR_OWNER_ADMITTED, .handle = t.admit, .job = job});
+        flow();
+        pass(950);
+        EXPECT(t.cancel == 0);
+        pass(51);
+        EXPECT(t.cancel == t.submit);
+        t.wall_ms += 3600000; /* the broker's clock is set an hour on: the next report says so */
+        input(1);
+        struct mr_job *later = job_make("acme/b", "h");
+        later->deadline_ms = 5000;
+        step(&(struct mr_owner_event){.kind = MR_OWNER_ADMITTED, .handle = t.admit, .job = later});
+        t.cancel = 0;
+        flow();
+        pass(50);
+        EXPECT(t.cancel != 0 || last_kind() == MR_FOLD_EXPIRED);
+        close_owner();
+    }
+}
+
 TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
           TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(a_delivery_error_begins_anew),
               TEST_CASE(refused_duplicate_and_conflict),
           TEST_CASE(cancel_before_and_after), TEST_CASE(deadlines_in_broker_time), TEST_CASE(suspects_run_alone_and_three_deaths_are_poison),
-          TEST_CASE(drain_yields_what_is_left), TEST_CASE(limits_pause_and_resume), TEST_CASE(a_topic_made_anew_stops_its_partition))
+          TEST_CASE(drain_yields_what_is_left), TEST_CASE(limits_pause_and_resume), TEST_CASE(a_topic_made_anew_stops_its_partition),
+          TEST_CASE(older_than_the_log), TEST_CASE(deadlines_whatever_our_clock_says))
