@@ -89,8 +89,9 @@ void owner_partition_forget(struct mr_owner *owner, struct mr_partition *p)
 
 void owner_partition_stop(struct mr_owner *owner, struct mr_partition *p, const struct mr_run *run)
 {
-    mr_log(MR_LOG_ERROR, "partition.stopped", "topic=%s partition=%d offset=%lld reason=\"topic recreated\"", p->topic, p->number,
-           (long long)run->src.offset);
+    const char *reason = run->fold.epoch >= (uint64_t)MR_STREAM_EPOCH_MAX ? "forged epoch" : "topic recreated";
+    mr_log(MR_LOG_ERROR, "partition.stopped", "topic=%s partition=%d offset=%lld reason=\"%s\"", p->topic, p->number,
+           (long long)run->src.offset, reason);
     owner_partition_park(owner, p);
     set_paused(owner, p, true);
     p->state = MR_PARTITION_STOPPED;

@@ -178,10 +178,11 @@ static void check_name(struct mr_run *run)
         owner_run_same_name(run, p->topic, p->number, first->offset, strcmp(first->body_hash, run->job->body_hash) == 0);
 }
 
-/* The log tells of another job, or of another body, at this offset. */
+/* The log tells of another job, or of another body, at this offset; or of an epoch that leaves none above it, which no owner writes. */
 static bool foreign(const struct mr_run *run)
 {
-    return run->foreign || (run->body_hash[0] && strcmp(run->body_hash, run->job->body_hash) != 0);
+    bool last = !run->fold.closed && run->fold.epoch >= (uint64_t)MR_STREAM_EPOCH_MAX;
+    return last || run->foreign || (run->body_hash[0] && strcmp(run->body_hash, run->job->body_hash) != 0);
 }
 
 void owner_run_admitted(struct mr_owner *owner, struct mr_run *run, struct mr_job *job, const struct mr_refusal *refusal)

@@ -21,7 +21,6 @@
 
 static const char *const cause_names[] = {"new", "takeover", "rebalance", "producer"};
 enum { N_CAUSES = sizeof cause_names / sizeof *cause_names };
-#define EPOCH_MAX ((INT64_C(1) << 53) - 1)
 
 const char *mr_stream_cause_name(enum mr_stream_cause cause)
 {
@@ -207,7 +206,7 @@ bool mr_stream_record_encode(const struct mr_stream_record *r, enum mr_encoding 
     uint64_t starved = mr_starved_count();
     mr_arena_init(&arena, 0);
     struct mr_value map = mr_value_map(&arena, 24);
-    CHECK(r->epoch >= 0 && r->epoch <= EPOCH_MAX);
+    CHECK(r->epoch >= 0 && r->epoch <= MR_STREAM_EPOCH_MAX);
     mr_value_set(&map, "v", mr_value_int(1));
     mr_value_set(&map, "kind", mr_value_string(mr_str_from(mr_fold_kind_name(r->kind))));
     mr_value_set(&map, "job", mr_value_string(r->job));
@@ -470,7 +469,7 @@ enum mr_status mr_stream_record_decode(const struct mr_record *in, struct mr_are
         d.wrong = d.wrong ? d.wrong : "kind";
     out->job = job ? job->as.string : (struct mr_str){0};
     out->src = need_src(&d);
-    out->epoch = need_int(&d, "epoch", 0, EPOCH_MAX);
+    out->epoch = need_int(&d, "epoch", 0, MR_STREAM_EPOCH_MAX);
     out->writer = need_hex(&d, "writer");
     if (d.wrong)
         return mr_err_set(err, MR_ERR_INVALID, "a stream record whose %s is missing or wrong", d.wrong);

@@ -9,6 +9,8 @@
 #include "worker/fold.h"
 #include "worker/job.h"
 
+#define MR_STREAM_EPOCH_MAX ((INT64_C(1) << 53) - 1) /* JSON readers keep it whole; owners come nowhere near it */
+
 enum mr_stream_cause { MR_CAUSE_NEW, MR_CAUSE_TAKEOVER, MR_CAUSE_REBALANCE, MR_CAUSE_PRODUCER };
 
 enum {

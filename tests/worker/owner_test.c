@@ -307,6 +307,29 @@ static void follow_cut(int64_t first, int64_t timestamp_ms)
     mr_buf_fini(&value);
 }
 
+/* A START with the last epoch there is: nobody can begin above it, and nobody dies of it. */
+TEST(a_forged_last_epoch_stops_its_partition)
+{
+    open_owner();
+    foreign_start(MR_STREAM_EPOCH_MAX, 11, false);
+    take_over(1);
+    input(0);
+    verdict("acme/a", "h", NULL);
+    EXPECT_EQ(t.n_log, 1);
+    pass(1000);
+    EXPECT_EQ(t.n_log, 1);
+    EXPECT(t.pauses > 0);
+    close_owner();
+    open_owner();
+    foreign_start(MR_STREAM_EPOCH_MAX - 1, 11, false); /* one before: there is room for one */
+    take_over(1);
+    input(0);
+    verdict("acme/a", "h", NULL);
+    EXPECT_EQ(t.n_log, 2);
+    EXPECT_EQ(t.starts[1].epoch, MR_STREAM_EPOCH_MAX);
+    close_owner();
+}
+
 TEST(older_than_the_log)
 {
     static const struct {
@@ -369,7 +392,8 @@ TEST(deadlines_whatever_our_clock_says)
     }
 }
 
-TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
+TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(a_forged_last_epoch_stops_its_partition),
+          TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
           TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(a_delivery_error_begins_anew),
               TEST_CASE(refused_duplicate_and_conflict),
           TEST_CASE(cancel_before_and_after), TEST_CASE(deadlines_in_broker_time), TEST_CASE(suspects_run_alone_and_three_deaths_are_poison),
