@@ -52,7 +52,8 @@ static const char *complain_cost(struct mr_str text)
     char cost[MR_STEP_COST_TEXT_BYTES];
     struct mr_sched_cost parsed;
     snprintf(cost, sizeof cost, "%.*s", (int)text.n, text.n ? text.p : "");
-    return text.n == 0 || (text.n < sizeof cost && mr_step_cost_parse(cost, &parsed)) ? NULL : "must be seven whole numbers, as bench calibrate prints them";
+    bool good = text.n == 0 || (text.n < sizeof cost && mr_step_cost_parse(cost, &parsed));
+    return good ? NULL : "must be seven whole numbers, as bench calibrate prints them";
 }
 
 static const char *const precisions[] = {"exact", "fast", "auto", NULL}; /* enum mr_precision */

@@ -32,41 +32,60 @@ static bool write_fragment(const struct calibrate *c, const char *path, const ch
     FILE *file = fopen(path, "w");
     mr_step_cost_print(&c->cost, text);
     bool ok = file && fprintf(file, "# What a step costs: %s on %s, fitted to %d steps. `@include` it in a worker's configuration.\n"
-                                    "# Picoseconds: floor, base, a token, a token of context, a pair, overhead, a decode's row. In a scenario: cost %s\n"
+                                    "# Picoseconds: floor, base, a token, a token of context, a pair, overhead, a decode's row.\n"
+                                    "# In a scenario: cost %s\n"
                                     "scheduler = { cost = \"%s\"; };\n", c->serving.bundle->name, device, c->n_fitted, text, text) > 0;
     return file && fclose(file) == 0 && ok;
 }
 
-static int print_all(struct mr_cli *cli, const struct calibrate *c, const struct calibrate_flags *flags, const char *device)
+struct calibrate_errors {
+    double fit, p50, p90, p99; /* shares; fit: median over the fitted steps themselves, the others over the other steps */
+    bool ok;                   /* within the limit, or none was given */
+};
+
+static void print_json(const struct calibrate *c, const struct calibrate_flags *flags, const struct calibrate_errors *e, const char *device)
 {
     char text[MR_STEP_COST_TEXT_BYTES];
-    const int n = c->n_others;
-    double fit = 100 * mr_step_cost_error(&c->cost, c->fitted, c->n_fitted, 0.5), p50 = 100 * mr_step_cost_error(&c->cost, c->others, n, 0.5);
-    double p90 = 100 * mr_step_cost_error(&c->cost, c->others, n, 0.9), p99 = 100 * mr_step_cost_error(&c->cost, c->others, n, 0.99);
-    bool ok = !flags->validate || flags->limit_percent == 0 || p50 <= (double)flags->limit_percent;
     mr_step_cost_print(&c->cost, text);
+    printf("{\"model\":\"%s\",\"path\":\"%s\",\"cost\":\"%s\",\"steps\":%d,\"fit_error_p50\":%.5f", c->serving.bundle->name, device, text,
+           c->n_fitted, e->fit);
+    if (flags->validate)
+        printf(",\"other_steps\":%d,\"error_p50\":%.5f,\"error_p90\":%.5f,\"error_p99\":%.5f,\"ok\":%s", c->n_others, e->p50, e->p90, e->p99,
+               e->ok ? "true" : "false");
+    printf("}\n");
+}
+
+static void print_text(const struct calibrate *c, const struct calibrate_flags *flags, const struct calibrate_errors *e, const char *device)
+{
+    const struct mr_sched_cost *k = &c->cost;
+    char text[MR_STEP_COST_TEXT_BYTES];
+    mr_step_cost_print(k, text);
+    printf("%s, %s, fitted to %d steps (half of them within %.1f %%):\n", c->serving.bundle->name, device, c->n_fitted, 100 * e->fit);
+    printf("  a step takes at least %.3f ms, else %.3f ms + %.3f ms a token; + %.3f ms a decode, + %.3f us a token of context, + %.3f us a pair\n",
+           (double)k->floor_ps / 1e9, (double)k->base_ps / 1e9, (double)k->token_ps / 1e9, (double)k->row_ps / 1e9, (double)k->context_ps / 1e6,
+           (double)k->pair_ps / 1e6);
+    printf("  cost = \"%s\"\n", text);
+    if (flags->validate)
+        printf("predicted against measured on %d other steps: off by %.1f %% (p50), %.1f %% (p90), %.1f %% (p99)\n", c->n_others, 100 * e->p50,
+               100 * e->p90, 100 * e->p99);
+    if (flags->validate && flags->limit_percent)
+        printf("%s p50 %.1f %%, limit %lld %%\n", e->ok ? "ok    " : "FAILED", 100 * e->p50, (long long)flags->limit_percent);
+}
+
+static int print_all(struct mr_cli *cli, const struct calibrate *c, const struct calibrate_flags *flags, const char *device)
+{
+    struct calibrate_errors e = {
+        .fit = mr_step_cost_error(&c->cost, c->fitted, c->n_fitted, 0.5),
+        .p50 = mr_step_cost_error(&c->cost, c->others, c->n_others, 0.5),
+        .p90 = mr_step_cost_error(&c->cost, c->others, c->n_others, 0.9),
+        .p99 = mr_step_cost_error(&c->cost, c->others, c->n_others, 0.99),
+    };
+    e.ok = !flags->validate || flags->limit_percent == 0 || 100 * e.p50 <= (double)flags->limit_percent;
     for (int i = 0; flags->dump && i < c->n_fitted; i++)
         fprintf(stderr, "%lld %lld %lld %.3f ms, predicted %.3f ms\n", (long long)c->fitted[i].load.tokens, (long long)c->fitted[i].load.context,
                 (long long)c->fitted[i].load.pairs, (double)c->fitted[i].ns / 1e6, (double)cost_step_ps(&c->cost, c->fitted[i].load) / 1e9);
-    if (cli->json) {
-        printf("{\"model\":\"%s\",\"path\":\"%s\",\"cost\":\"%s\",\"steps\":%d,\"fit_error_p50\":%.5f", c->serving.bundle->name, device, text,
-               c->n_fitted, fit / 100);
-        if (flags->validate)
-            printf(",\"other_steps\":%d,\"error_p50\":%.5f,\"error_p90\":%.5f,\"error_p99\":%.5f,\"ok\":%s", n, p50 / 100, p90 / 100, p99 / 100,
-                   ok ? "true" : "false");
-        printf("}\n");
-    } else {
-        const struct mr_sched_cost *k = &c->cost;
-        printf("%s, %s, fitted to %d steps (half of them within %.1f %%):\n"
-               "  a step takes at least %.3f ms, else %.3f ms + %.3f ms a token; + %.3f ms a decode, + %.3f us a token of context, + %.3f us a pair\n  cost = \"%s\"\n",
-               c->serving.bundle->name, device, c->n_fitted, fit, (double)k->floor_ps / 1e9, (double)k->base_ps / 1e9, (double)k->token_ps / 1e9, (double)k->row_ps / 1e9,
-               (double)k->context_ps / 1e6, (double)k->pair_ps / 1e6, text);
-        if (flags->validate)
-            printf("predicted against measured on %d other steps: off by %.1f %% (p50), %.1f %% (p90), %.1f %% (p99)\n", n, p50, p90, p99);
-        if (flags->validate && flags->limit_percent)
-            printf("%s p50 %.1f %%, limit %lld %%\n", ok ? "ok    " : "FAILED", p50, (long long)flags->limit_percent);
-    }
-    return ok ? MR_EXIT_DONE : MR_EXIT_FAILED;
+    (cli->json ? print_json : print_text)(c, flags, &e, device);
+    return e.ok ? MR_EXIT_DONE : MR_EXIT_FAILED;
 }
 
 static int calibrate(struct mr_cli *cli, struct calibrate *c, const struct calibrate_flags *flags)

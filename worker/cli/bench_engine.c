@@ -263,7 +263,9 @@ static bool bench_grow(struct mr_cli *cli, int64_t jobs)
 {
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)jobs);
-    return mr_cli_set(cli, "scheduler.calibrate", "0") && (jobs <= 64 || (mr_cli_set(cli, "engine.max_seqs", text) && mr_cli_set(cli, "limits.jobs", text)));
+    if (!mr_cli_set(cli, "scheduler.calibrate", "0"))
+        return false;
+    return jobs <= 64 || (mr_cli_set(cli, "engine.max_seqs", text) && mr_cli_set(cli, "limits.jobs", text));
 }
 
 int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)

@@ -27,6 +27,26 @@ static void status_print(struct mr_cli *cli, const struct mr_value *map)
     }
 }
 
+/* What the scheduler told of the job's wait: its last line. */
+static int status_why(struct mr_cli *cli, struct mr_str name)
+{
+    struct mr_str *fields;
+    size_t n = 0;
+    if (!mr_place_state(cli->outside, mr_cli_options(cli), name, &cli->arena, &fields, &n))
+        n = 0;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        if (!mr_str_is(fields[i], "why"))
+            continue;
+        struct mr_value map = mr_value_map(&cli->arena, 2);
+        mr_value_set(&map, "job", mr_value_string(name));
+        mr_value_set(&map, "why", mr_value_string(fields[i + 1]));
+        status_print(cli, &map);
+        return MR_EXIT_DONE;
+    }
+    return mr_cli_fail("the state store does not say what %.*s waited for: it has not reached an engine, or redis.address is not set", (int)name.n,
+                       name.p);
+}
+
 /* What the store holds, as it holds it. */
 static bool status_from_store(struct mr_cli *cli, struct mr_str name)
 {
@@ -84,11 +104,12 @@ static int status_from_streams(struct mr_cli *cli, struct mr_str name)
 int mr_verb_status(struct mr_cli *cli, int argc, char **argv)
 {
     const char *tenant = NULL;
-    bool streams = false;
+    bool streams = false, why = false;
     struct mr_str name;
     int code;
     const struct mr_flag flags[] = {
         MR_JOB_VERB_TENANT(tenant),
+        {"why", NULL, "what the job waited for, in milliseconds by cause", MR_FLAG_BOOL, &why, NULL},
         {"streams", NULL, "do not ask the state store, read the streams", MR_FLAG_BOOL, &streams, NULL},
     };
     const struct mr_flags_usage usage = {
@@ -102,6 +123,8 @@ int mr_verb_status(struct mr_cli *cli, int argc, char **argv)
         return code;
     if (!mr_cli_options(cli))
         return MR_EXIT_USAGE;
+    if (why)
+        return status_why(cli, name);
     if (!streams && status_from_store(cli, name))
         return MR_EXIT_DONE;
     return status_from_streams(cli, name);

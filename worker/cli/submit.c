@@ -8,6 +8,7 @@
 #include "worker/cli/input_file.h"
 #include "worker/cli/outcome.h"
 #include "worker/cli/sending.h"
+#include "worker/routing_key.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -114,6 +115,20 @@ static int submit_body(struct submit *s, const char *prompt, struct mr_str *out)
     return code == MR_EXIT_DONE && !out->p ? mr_cli_fail("out of memory") : code;
 }
 
+/* The key that was asked for, else that of the job's beginning, else its name. */
+static struct mr_str submit_key(struct submit *s, struct mr_str value, struct mr_str name)
+{
+    struct mr_arena arena;
+    struct mr_value body;
+    struct mr_str key = s->key ? mr_str_from(s->key) : name;
+    const char *slash = name.n ? memchr(name.p, '/', name.n) : NULL;
+    mr_arena_init(&arena, 0);
+    if (!s->key && slash && mr_codec_json.decode(value, NULL, &arena, &body, NULL) == MR_CODEC_OK)
+        mr_routing_key(&body, (struct mr_str){name.p, (size_t)(slash - name.p)}, &s->cli->arena, &key);
+    mr_arena_fini(&arena);
+    return key;
+}
+
 static int submit_prompt(struct submit *s, const char *prompt)
 {
     struct mr_sending_job job = {.headers = &s->json, .n_headers = 1};
@@ -121,10 +136,10 @@ static int submit_prompt(struct submit *s, const char *prompt)
         return mr_cli_fail("no random numbers");
     const char *tenant = s->sending.route->tenant_from_field && s->tenant ? s->tenant : s->sending.route->tenant;
     job.name = mr_client_job_name(&s->cli->arena, s->id, tenant);
-    job.key = s->key ? mr_str_from(s->key) : job.name;
     int code = job.name.n ? submit_body(s, prompt, &job.value) : MR_EXIT_USAGE;
     if (code != MR_EXIT_DONE)
         return code;
+    job.key = submit_key(s, job.value, job.name);
     s->sending.jobs = &job;
     s->sending.n = 1;
     return mr_sending_run(&s->sending);
@@ -141,7 +156,7 @@ static int submit_file(struct submit *s)
     for (size_t i = 0; s->sending.jobs && i < file.n; i++) {
         const struct mr_input_job *in = &file.jobs[i];
         s->sending.jobs[i] = (struct mr_sending_job){.value = in->line, .headers = in->headers, .n_headers = in->n_headers, .name = in->name,
-                                                     .key = s->key ? mr_str_from(s->key) : in->name};
+                                                     .key = submit_key(s, in->line, in->name)};
     }
     int code = !s->sending.jobs ? mr_cli_fail("out of memory") : file.n ? mr_sending_run(&s->sending) : mr_cli_fail("%s holds no job", s->file);
     if (s->sending.n_reported)
@@ -182,7 +197,7 @@ int mr_verb_submit(struct mr_cli *cli, int argc, char **argv)
         {"tier", "T", "realtime, standard, bulk, or a route's name", MR_FLAG_TEXT, &s.tier, NULL},
         {"tenant", "T", "whose job it is", MR_FLAG_TEXT, &s.tenant, NULL},
         {"id", "ID", "the job's name inside its tenant", MR_FLAG_TEXT, &s.id, NULL},
-        {"key", "K", "partition key (default: tenant/id)", MR_FLAG_TEXT, &s.key, NULL},
+        {"key", "K", "partition key (default: of tenant and beginning, for a short one tenant/id)", MR_FLAG_TEXT, &s.key, NULL},
         {"model-name", "M", "the model to ask for", MR_FLAG_TEXT, &s.model, NULL},
         {"max-tokens", "N", "longest output", MR_FLAG_INT, &s.max_tokens, NULL},
         {"temperature", "X", "0: greedy", MR_FLAG_NUMBER, &s.temperature, NULL},

@@ -6,6 +6,7 @@
 #include "worker/cli/cli.h"
 #include "worker/cli/outcome.h"
 #include "worker/options.h"
+#include "worker/tenant_view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +14,20 @@
 
 enum { TOP_WORKERS_MAX = 256, TOP_TENANTS_MAX = 64 };
 
+/* The tenants over all workers, of one look. */
+struct top_tenants {
+    struct mr_tenant_view view[TOP_TENANTS_MAX];
+    int64_t served[TOP_TENANTS_MAX]; /* service since the last look */
+    double share[TOP_TENANTS_MAX];   /* of what all were served since */
+    size_t n;
+};
+
 struct top_worker {
     char id[128];
     struct mr_str *fields; /* [n] alternating names and values */
     size_t n;
+    struct mr_str *tenants; /* [n_tenants] alternating names and views */
+    size_t n_tenants;
     int64_t prompt, output; /* tokens since its start */
     double prompt_rate, output_rate; /* tokens a second; -1: not known yet */
 };
@@ -28,6 +39,7 @@ struct top {
     struct top_worker *workers, *last; /* [n], [n_last] in them */
     size_t n, n_last;
     int64_t looked_ns, last_ns;
+    struct top_tenants tenants, last_tenants;
     struct mr_err err;
     bool failed;
 };
@@ -58,6 +70,24 @@ static const char *top_text(const struct top_worker *worker, const char *name, c
     return out;
 }
 
+/* Into a name of the size of a tenant's, without control bytes. */
+static void top_copy(char *out, struct mr_str name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        out[i] = (unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f ? '?' : name.p[i];
+    out[name.n] = '\0';
+}
+
+/* What the worker tells of its tenants, under a key of its own. */
+static void top_read_tenants(struct top *t, struct top_worker *worker)
+{
+    char key[160];
+    int n = snprintf(key, sizeof key, "tenants:%s", worker->id);
+    worker->n_tenants = 0;
+    if (t->cli->outside->state_read(t->options, (struct mr_str){key, (size_t)n}, &t->arenas[0], &worker->tenants, &worker->n_tenants, NULL) != MR_OK)
+        worker->n_tenants = 0;
+}
+
 static void top_rates(struct top *t, struct top_worker *worker)
 {
     double seconds = (double)(t->looked_ns - t->last_ns) / 1e9;
@@ -69,6 +99,35 @@ static void top_rates(struct top *t, struct top_worker *worker)
         worker->prompt_rate = (double)(worker->prompt - last->prompt) / seconds;
         worker->output_rate = (double)(worker->output - last->output) / seconds;
     }
+}
+
+/* Sums what the workers tell of each tenant; the rates of service are differences of two looks. */
+static void top_tenants(struct top *t)
+{
+    struct top_tenants *now = &t->tenants;
+    *now = (struct top_tenants){0};
+    for (size_t i = 0; i < t->n; i++) {
+        struct top_worker *worker = &t->workers[i];
+        for (size_t k = 0; k + 1 < worker->n_tenants; k += 2) {
+            size_t at = 0;
+            while (at < now->n && !mr_str_is(worker->tenants[k], now->view[at].name))
+                at++;
+            if (at == TOP_TENANTS_MAX || worker->tenants[k].n >= sizeof now->view[at].name || !mr_tenant_view_add(&now->view[at], worker->tenants[k + 1]))
+                continue;
+            if (at == now->n)
+                top_copy(now->view[now->n++].name, worker->tenants[k]);
+        }
+    }
+    int64_t sum = 0;
+    for (size_t i = 0; i < now->n; i++) {
+        now->served[i] = now->view[i].service;
+        for (size_t k = 0; k < t->last_tenants.n; k++)
+            if (strcmp(t->last_tenants.view[k].name, now->view[i].name) == 0 && t->last_tenants.view[k].service <= now->view[i].service)
+                now->served[i] -= t->last_tenants.view[k].service;
+        sum += now->served[i];
+    }
+    for (size_t i = 0; i < now->n; i++)
+        now->share[i] = sum > 0 ? (double)now->served[i] / (double)sum : 0;
 }
 
 static int top_compare(const void *a, const void *b)
@@ -98,6 +157,7 @@ static bool top_look(struct top *t)
             continue; /* it has just expired */
         size_t prefix = sizeof "worker:" - 1, n = keys[i].n - prefix;
         snprintf(worker->id, sizeof worker->id, "%.*s", (int)n, keys[i].p + prefix);
+        top_read_tenants(t, worker);
         worker->prompt = top_number(top_field(worker, "prompt_tokens"));
         worker->output = top_number(top_field(worker, "output_tokens"));
         t->n++;
@@ -105,6 +165,8 @@ static bool top_look(struct top *t)
     qsort(t->workers, t->n, sizeof *t->workers, top_compare);
     for (size_t i = 0; i < t->n; i++)
         top_rates(t, &t->workers[i]);
+    t->last_tenants = t->tenants;
+    top_tenants(t);
     return true;
 }
 
@@ -141,40 +203,23 @@ static void top_draw_tiers(const struct top *t, struct mr_buf *out)
     }
 }
 
-struct top_tenant {
-    char name[64];
-    int64_t jobs;
-};
+static double top_on_time(const struct mr_tenant_view *v) { return v->finished ? (double)v->on_time / (double)v->finished : 1; }
 
-/* Sums "acme=12 default=3" over the workers. */
-static size_t top_tenants(const struct top *t, struct top_tenant *tenants)
+static void top_draw_tenants(const struct top *t, struct mr_buf *out)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < t->n; i++) {
-        char text[128], *rest = text;
-        top_text(&t->workers[i], "tenants", text);
-        for (char *word; (word = strsep(&rest, " "));) {
-            char *equals = strchr(word, '=');
-            size_t k = 0;
-            if (!equals)
-                continue;
-            *equals = '\0';
-            while (k < n && strncmp(tenants[k].name, word, sizeof tenants[k].name - 1) != 0)
-                k++;
-            if (k == TOP_TENANTS_MAX)
-                continue;
-            if (k == n)
-                snprintf(tenants[n++].name, sizeof tenants[0].name, "%.63s", word);
-            tenants[k].jobs += strtoll(equals + 1, NULL, 10);
-        }
+    mr_buf_addf(out, "\n%-24s %7s %12s %7s %8s %8s %9s %8s %9s %9s\n", "tenant", "share", "counter", "drift", "running", "waiting", "finished", "on time",
+                "preempted", "relegated");
+    for (size_t i = 0; i < t->tenants.n; i++) {
+        const struct mr_tenant_view *v = &t->tenants.view[i];
+        mr_buf_addf(out, "%-24.24s %6.1f%% %12lld %7.2f %8d %8d %9lld %7.1f%% %9lld %9lld%s\n", v->name, 100 * t->tenants.share[i],
+                    (long long)v->counter, (double)v->drift_permille / 1000, v->running, v->waiting, (long long)v->finished, 100 * top_on_time(v),
+                    (long long)v->preemptions, (long long)v->relegations, v->limited ? "  limited" : "");
     }
-    return n;
 }
 
 static bool top_draw(void *self, struct mr_buf *out)
 {
     struct top *t = self;
-    struct top_tenant tenants[TOP_TENANTS_MAX] = {0};
     double in = 0, output = 0;
     if (!top_look(t)) {
         mr_buf_addf(out, "the state store does not answer: %s\n", t->err.text);
@@ -187,11 +232,27 @@ static bool top_draw(void *self, struct mr_buf *out)
     mr_buf_addf(out, "millrace: %zu workers, %.1f tok/s out, %.1f tok/s in (q leaves)\n\n", t->n, output, in);
     top_draw_workers(t, out);
     top_draw_tiers(t, out);
-    size_t n = top_tenants(t, tenants);
-    mr_buf_addf(out, "\n%-24s %8s\n", "tenant", "ended");
-    for (size_t i = 0; i < n; i++)
-        mr_buf_addf(out, "%-24s %8lld\n", tenants[i].name, (long long)tenants[i].jobs);
+    top_draw_tenants(t, out);
     return true;
+}
+
+static void top_print_tenant(struct mr_arena *arena, const struct top_tenants *tenants, size_t i)
+{
+    const struct mr_tenant_view *v = &tenants->view[i];
+    struct mr_value map = mr_value_map(arena, 12);
+    mr_value_set(&map, "tenant", mr_value_string(mr_str_from(v->name)));
+    mr_value_set(&map, "share", mr_value_float(tenants->share[i]));
+    mr_value_set(&map, "service", mr_value_int(v->service));
+    mr_value_set(&map, "counter", mr_value_int(v->counter));
+    mr_value_set(&map, "drift", mr_value_float((double)v->drift_permille / 1000));
+    mr_value_set(&map, "running", mr_value_int(v->running));
+    mr_value_set(&map, "waiting", mr_value_int(v->waiting));
+    mr_value_set(&map, "finished", mr_value_int(v->finished));
+    mr_value_set(&map, "on_time", mr_value_float(top_on_time(v)));
+    mr_value_set(&map, "preemptions", mr_value_int(v->preemptions));
+    mr_value_set(&map, "relegations", mr_value_int(v->relegations));
+    mr_value_set(&map, "limited", mr_value_bool(v->limited));
+    mr_outcome_print_json(&map);
 }
 
 /* Two looks a heartbeat apart, so that rates are known. */
@@ -216,6 +277,8 @@ static int top_print_json(struct top *t)
         mr_value_set(&map, "prompt_tok_s", w->prompt_rate < 0 ? mr_value_null() : mr_value_float(w->prompt_rate));
         mr_outcome_print_json(&map);
     }
+    for (size_t i = 0; i < t->tenants.n; i++)
+        top_print_tenant(arena, &t->tenants, i);
     return MR_EXIT_DONE;
 }
 
@@ -224,7 +287,9 @@ int mr_verb_top(struct mr_cli *cli, int argc, char **argv)
     const struct mr_flags_usage usage = {
         .synopsis = "top -c FILE",
         .about = "A live view of every worker that writes its heartbeat to the state store: tiers, tenants, steps, KV cache, tokens a second.\n"
-                 "--json: one line a worker, once.",
+                 "Of a tenant: its share of what was served since the last look, the weighted service that fairness compares, how far it leads as a\n"
+                 "part of what the bound allows, its jobs, and how many were on time.\n"
+                 "--json: one line a worker and one a tenant, once.",
     };
     struct mr_args args;
     if (!mr_flags_parse(cli, &usage, argc, argv, &args))
