@@ -145,6 +145,7 @@ static void judge_record(struct world *w, struct places *places, const char *top
     struct mr_arena arena;
     mr_arena_init(&arena, 0);
     w->totals->records++;
+    w->totals->stream_bytes += (int64_t)in->value.n;
     w->totals->digest = mr_fnv1a64(w->totals->digest, in->value.p, in->value.n);
     CHECK(mr_stream_record_decode(in, &arena, &rec, NULL) == MR_OK);
     struct place *place = place_at(places, mr_str_from(topic), in->partition, rec.src.offset);

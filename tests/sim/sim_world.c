@@ -328,6 +328,8 @@ static bool give_log(struct world *w, struct sim_worker *worker)
     struct mr_log_event log;
     if (worker->dying || !worker->port.poll(worker->port.self, 0, &log))
         return false;
+    if (log.kind == MR_LOG_FOLLOWED && log.record.topic.n > 7 && memcmp(log.record.topic.p, "stream.", 7) == 0)
+        w->totals->tail_bytes += (int64_t)log.record.value.n;
     step(w, worker, &(struct mr_owner_event){.kind = MR_OWNER_LOG, .log = &log});
     return true;
 }

@@ -29,6 +29,7 @@ struct sim_totals {
     int64_t jobs, records, accepted, ignored, starts, done, failed, cancelled, expired, duplicates, poison;
     int64_t crashes, stalls, resets, drains, lost_records, tokens, tokens_made, results, result_repeats;
     int64_t moved, copies, elsewhere, hints, steps;
+    int64_t stream_bytes, tail_bytes; /* values in the stream topics; what the workers' tails read of them */
     uint64_t digest; /* over every record of every stream: the same seed, the same digest */
 };
 
