@@ -287,6 +287,52 @@ TEST(figures_that_all_workers_share)
     close_folder();
 }
 
+/* The answer's text, in a buffer of its own; "": nothing is there, NULL: no answer came. */
+static const char *ask(struct mr_state_port *port, struct mr_wake *wake, enum mr_state_ask_kind kind, const char *key, const char *value)
+{
+    static char text[128];
+    static uint64_t tag;
+    struct mr_state_ask question = {.kind = kind, .tag = ++tag, .key = mr_str_from(key), .value = mr_str_from(value), .expire_ms = 60000};
+    struct mr_state_answer answer;
+    if (!port->ask(port->self, &question, wake))
+        return NULL;
+    mr_wake_wait(wake, 2 * MR_NS_PER_S);
+    if (!port->answer(port->self, &answer))
+        return NULL;
+    EXPECT(answer.tag == tag && answer.kind == kind);
+    snprintf(text, sizeof text, "%.*s", (int)answer.n, answer.n ? answer.text : "");
+    free(answer.text);
+    return text;
+}
+
+TEST(questions_are_answered)
+{
+    struct mr_state_port port;
+    struct mr_wake wake;
+    if (no_server())
+        return;
+    REQUIRE(open_folder() && server_start("--appendonly", "no") && mr_wake_open(&wake));
+    struct mr_redis_options o = options();
+    REQUIRE(!mr_redis_open(&o, &port, NULL) && until_healthy(&port, true));
+    EXPECT_STR(ask(&port, &wake, MR_STATE_CLAIM, "{acme/1}:first", "1 jobs 0 5"), "1 jobs 0 5");
+    EXPECT_STR(ask(&port, &wake, MR_STATE_CLAIM, "{acme/1}:first", "2 jobs 1 7"), "1 jobs 0 5"); /* who came first stays */
+    EXPECT_STR(ask(&port, &wake, MR_STATE_TAKE, "{acme/1}:t", ""), "");
+    struct mr_state_update line = {.key = MR_STR("{acme/1}:t"), .n_fields = 1, .field = {MR_STR("line")}, .value = {MR_STR("what was accepted")},
+                                   .epoch = 4, .expire_ms = 60000};
+    EXPECT(port.put(port.self, &line));
+    settle(&port, 1);
+    EXPECT_STR(ask(&port, &wake, MR_STATE_TAKE, "{acme/1}:t", ""), "what was accepted");
+    EXPECT_STR(ask(&port, &wake, MR_STATE_TAKE, "{acme/1}:t", ""), ""); /* once */
+    cli("lpush mr:wrong x");
+    EXPECT_STR(ask(&port, &wake, MR_STATE_CLAIM, "wrong", "v"), "");
+    server_kill();
+    REQUIRE(until_healthy(&port, false));
+    EXPECT(ask(&port, &wake, MR_STATE_CLAIM, "{acme/2}:first", "v") == NULL); /* away: nobody is made to wait */
+    mr_redis_close(&port);
+    mr_wake_close(&wake);
+    close_folder();
+}
+
 TEST(the_queue_and_the_update_have_a_limit)
 {
     struct mr_state_port port;
@@ -466,5 +512,5 @@ TEST(tls_where_hiredis_has_it)
 }
 
 TEST_MAIN(TEST_CASE(options_are_judged), TEST_CASE(states_are_written_and_the_higher_epoch_wins),
-          TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time), TEST_CASE(figures_that_all_workers_share),
+          TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time), TEST_CASE(figures_that_all_workers_share), TEST_CASE(questions_are_answered),
           TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases), TEST_CASE(keys_are_listed_by_prefix), TEST_CASE(tls_where_hiredis_has_it))
