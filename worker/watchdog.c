@@ -22,7 +22,7 @@ enum mr_watched mr_watchdog_hung(const struct mr_watchdog *watchdog) { return (e
 static enum mr_watched find_still(const struct mr_watchdog *watchdog, int64_t limit_ns)
 {
     for (int who = 0; who < MR_WATCHED_COUNT; who++)
-        if (watchdog->still_ns[who] >= limit_ns)
+        if (watchdog->still_ns[who] >= limit_ns + (who == MR_WATCHED_LOG ? MR_WATCHDOG_BROKER_NS : 0))
             return (enum mr_watched)who;
     return MR_WATCHED_NONE;
 }

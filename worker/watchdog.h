@@ -4,7 +4,8 @@
  *     watchdog      looks ten times a second: no beat for a third of hung_ns: stalled, /healthz says no; for hung_ns: hung
  *     log thread    sees that another thread is hung, leaves the group (without a YIELD: the job may be to blame) and returns
  *
- * Where the log thread is the one that hangs, or has not left MR_WATCHDOG_LEAVE_NS later, the process aborts. Time in which the
+ * Where the log thread is the one that hangs, or has not left MR_WATCHDOG_LEAVE_NS later, the process aborts. It has more time: inside
+ * a rebalance it waits for brokers, and a broker that is away is no reason to end. Time in which the
  * whole process stood still (stopped, frozen) counts for nobody: a look adds at most twice its period. */
 #ifndef MR_WORKER_WATCHDOG_H
 #define MR_WORKER_WATCHDOG_H
@@ -18,6 +19,7 @@
 
 #define MR_WATCHDOG_LOOK_NS (100 * MR_NS_PER_MS)
 #define MR_WATCHDOG_LEAVE_NS (10 * MR_NS_PER_S)
+#define MR_WATCHDOG_BROKER_NS (120 * MR_NS_PER_S) /* what the log thread has on top of everybody's limit */
 
 enum mr_watched { MR_WATCHED_LOG, MR_WATCHED_ENGINE, MR_WATCHED_ADMISSION, MR_WATCHED_COUNT, MR_WATCHED_NONE = MR_WATCHED_COUNT };
 

@@ -24,10 +24,12 @@ BATCH = {"realtime": 1, "standard": 8, "bulk": 64}      # tokens of a record, th
 SETTINGS = """engine = { threads = 1; max_seqs = 16; };
 kv = { memory = "64MiB"; };
 limits = { record = "64KiB"; };
-worker = { grace = "3s"; };
+worker = { grace = "3s"; hung = "8s"; };
 scheduler = { calibrate = "0"; };
 log = { level = "debug"; };"""
-PLANTED = "step:%d,abort:acme/poison-"                    # a larger model's steps; and jobs that nobody survives
+PLANTED = "step:%d,abort:acme/poison-"    # a larger model's steps; and jobs that nobody survives
+HANGS = ",hang:acme/tar-"                  # for one worker: jobs that its engine never comes back from
+HUNG_S = 8                                 # worker.hung
 
 
 class Keeper:
@@ -42,10 +44,10 @@ class Keeper:
         self.thread = threading.Thread(target=self.keep, daemon=True)
         self.thread.start()
 
-    def start(self):
+    def start(self, planted=""):
         page = Page("%s/page-%d" % (self.test.work, Worker.count + 1), self.ports)
         worker = Worker(self.test, {"LD_PRELOAD": self.test.work + "/shim.so", "FAULTS_PAGE": page.path,
-                                    "MILLRACE_PLANTED": PLANTED % self.step_ms})
+                                    "MILLRACE_PLANTED": PLANTED % self.step_ms + planted})
         worker.page, worker.began = page, time.time()
         return worker
 
@@ -72,6 +74,15 @@ class Keeper:
         """One that has been ready; so the same seed picks the same places in the list."""
         i = rng.randrange(WORKERS)
         return self.workers[i]
+
+    def replace(self, planted):
+        """Worker 0 makes room for one with other faults planted; returns that one."""
+        self.dies(self.workers[0], "drain")
+        with self.lock:
+            old, self.workers[0] = self.workers[0], self.start(planted)
+        old.process.send_signal(signal.SIGTERM)
+        self.codes.append((old.name, "drain", old.process.wait(60)))
+        return self.workers[0]
 
     def settle(self, seconds=40):
         """Waits until every worker is ready."""
@@ -302,6 +313,23 @@ def check_verb(test, keeper, around):
         check(report[word] == 0, "millrace check: no %s (%d%s)" % (word, report[word], ": %s" % complaints[:3] if report[word] else ""))
 
 
+def hang(test, keeper, load):
+    """The engine of one worker hangs: its health goes red, it leaves, and its jobs go on with the others."""
+    worker = keeper.replace(HANGS)
+    keeper.settle()
+    keeper.dies(worker, "hang")
+    for i in range(24):
+        test.send(ROUTES[i % 3], [("acme", "tar-%d" % i, e2e.body_of(load.rng, 8))])
+    begin, red = time.time(), None
+    while worker.process.poll() is None and time.time() - begin < HUNG_S + 20:
+        if red is None and worker.get("/healthz")[0] == 503:
+            red = time.time() - begin
+        time.sleep(0.1)
+    left, code = time.time() - begin, worker.process.poll()
+    check(red is not None and red < HUNG_S, "a hung engine: /healthz says no (after %s s)" % (red and round(red, 1)))
+    check(code not in (None, 0) and left < HUNG_S + 6, "its worker leaves with an exit code that is not 0 (%s, after %.1f s)" % (code, left))
+
+
 def rest(test, around, load):
     """The broker stands still with records on their way to it: no worker may keep a core busy."""
     for i in range(12):
@@ -394,6 +422,9 @@ def main():
         test.wait(400 if arguments.long else 90)
         keeper.settle()
         if arguments.brokers == 1:
+            hang(test, keeper, load)
+            test.wait(60)
+            keeper.settle()
             rest(test, around, load)
             test.wait(60)
         keeper.stop()
