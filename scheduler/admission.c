@@ -130,7 +130,7 @@ static void pin(struct mr_sched *s, const struct job *job, bool pinned[])
 {
     for (int32_t b = 0; b < job->match; b++) {
         int32_t block = mr_block_pool_find(&s->pool, job->prefix[b]);
-        pinned[b] = s->pool.references[block] > 0;
+        pinned[b] = s->pool.references[block] > 0 && !MUTANT(MUTANT_VICTIM_SHARES);
         if (pinned[b])
             mr_block_pool_share(&s->pool, block);
     }

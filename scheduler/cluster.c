@@ -26,7 +26,7 @@ void mr_sched_delta_return(struct mr_sched *s, int class, uint32_t tenant, int64
 int64_t mr_sched_total_set(struct mr_sched *s, int class, uint32_t tenant, int64_t total)
 {
     struct flow *flow = tenant_flow(s, class, tenant);
-    flow->stored = total > flow->stored ? total : flow->stored;
+    flow->stored = total > flow->stored || MUTANT(MUTANT_TOTAL_BELIEVED) ? total : flow->stored;
     fair_external(s, class, tenant, flow->stored - flow->flushed);
     return flow->stored;
 }

@@ -216,7 +216,7 @@ static inline int32_t job_left(const struct job *job) { return job->known - job-
 static inline int64_t class_tpot_ns(const struct mr_sched *s, int class)
 {
     int64_t tpot = class <= MR_TIER_STANDARD ? s->config.tier[class].tpot_ns : 0;
-    return class == MR_TIER_REALTIME ? tpot / 1000 * s->config.pace_permille : tpot;
+    return class == MR_TIER_REALTIME && !MUTANT(MUTANT_PACE_IGNORED) ? tpot / 1000 * s->config.pace_permille : tpot;
 }
 static inline bool job_decodes(const struct job *job) { return job->place >= 0; }
 static inline int32_t job_take(const struct mr_sched *s, const struct job *job)

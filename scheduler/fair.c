@@ -97,7 +97,7 @@ void fair_charge(struct mr_sched *s, struct job *job, int64_t service)
 void fair_external(struct mr_sched *s, int class, uint32_t tenant, int64_t total)
 {
     struct flow *flow = flow_of(s, class, tenant);
-    if (total <= flow->external) /* a store that was flushed or restored: never taken over */
+    if (total <= flow->external && !MUTANT(MUTANT_TOTAL_BELIEVED)) /* a store that was flushed or restored: never taken over */
         return;
     flow->counter += (total - flow->external) * FAIR_SCALE / flow->weight;
     flow->external = total;
@@ -113,7 +113,7 @@ bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t
     if (!part_on(s, MR_PART_CAP) || !part_on(s, MR_PART_FAIR) || in->n_backlogged - flow->backlogged < 1 || flow->n_resident == 0)
         return false;
     int64_t cap = (int64_t)s->pool.n_blocks * 3 * flow->weight / (2 * in->weight_sum);
-    return flow->held_blocks + more_blocks > cap;
+    return flow->held_blocks + more_blocks > cap && !MUTANT(MUTANT_NO_CAP);
 }
 
 /* ---- the best job of a flow ---- */
@@ -141,7 +141,7 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return alike(s, a) > alike(s, b);
     int64_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
     if (a->class == MR_TIER_BULK && part_on(s, MR_PART_BLEND) && a->known * b_rest != b->known * a_rest)
-        return (a->known * b_rest > b->known * a_rest) == memory_bound(s); /* prefill-heavy where memory binds, else decode-heavy */
+        return (a->known * b_rest > b->known * a_rest) == (memory_bound(s) != MUTANT(MUTANT_BLEND_REVERSED)); /* prefill-heavy where memory binds, else decode-heavy */
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
 
@@ -328,7 +328,7 @@ static void pick_look(struct pick *pick, int32_t f)
 static bool in_window(const struct mr_sched *s, int c, int32_t f, int64_t window)
 {
     const struct heap *heap = &s->classes[c].flows;
-    return heap_has(heap, f) && (heap->keys[f] - heap->keys[heap->items[0]]) * flow_of(s, c, (uint32_t)f)->weight <= window;
+    return heap_has(heap, f) && (MUTANT(MUTANT_WINDOW_IGNORED) || (heap->keys[f] - heap->keys[heap->items[0]]) * flow_of(s, c, (uint32_t)f)->weight <= window);
 }
 
 static int64_t window_of(const struct mr_sched *s)

@@ -25,6 +25,15 @@ enum mr_mutant {
     MUTANT_OVER_BUDGET,         /* the last chunk ignores T */
     MUTANT_NO_GUARD,            /* no pick by age */
     MUTANT_RELEGATED_SLACK,     /* relegated jobs shorten the step */
+    MUTANT_WINDOW_IGNORED,      /* any waiting tenant may go, whatever it has had */
+    MUTANT_PAUSE_STAYS,         /* a paused tier is never let go on */
+    MUTANT_VICTIM_SHARES,       /* a victim's blocks count as freed though the one in need shares them */
+    MUTANT_PACE_IGNORED,        /* realtime is paced at its whole TPOT */
+    MUTANT_TOTAL_BELIEVED,      /* a store that lost its sums is taken over */
+    MUTANT_SCAVENGER_PROMOTED,  /* over its rate a tenant runs in its own tier */
+    MUTANT_DEADLINE_UNTOLD,     /* a bulk deadline that cannot be kept is accepted */
+    MUTANT_BLEND_REVERSED,      /* prefill-heavy where computing binds the step */
+    MUTANT_NO_CAP,              /* a tenant may hold the pool */
     MUTANT_COUNT
 };
 

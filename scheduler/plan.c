@@ -228,7 +228,7 @@ static void scavenge(struct mr_sched *s)
         cost_step_ps(&s->config.cost, cost_load_sum(s->now.load, cost_load_chunk(0, 1))) > s->now.budget_ps)
         return;
     job->scavenged = true;
-    if (job->class != MR_SCHED_RELEGATED)
+    if (job->class != MR_SCHED_RELEGATED && !MUTANT(MUTANT_SCAVENGER_PROMOTED))
         jobs_reclass(s, j, MR_SCHED_RELEGATED);
     if (admission_try(s, j))
         prefill_take(s, j, s->config.max_step_tokens);
