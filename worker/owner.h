@@ -103,6 +103,7 @@ struct mr_owner_event {
     int32_t n_cached;
     struct mr_engine_timing timing;
     enum mr_status status;
+    int64_t retry_after_ns; /* UNTAKEN with BUSY */
     enum mr_tier tier;
     bool on;
     const struct mr_state_answer *answer;

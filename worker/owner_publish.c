@@ -227,6 +227,7 @@ static void outcome_of(struct mr_owner *owner, struct mr_run *run, struct mr_str
         record->reason = run->decision.refusal.reason;
         record->message = mr_str_from(run->decision.refusal.message);
         record->field = mr_str_from(run->decision.refusal.field);
+        record->retry_after_ms = run->decision.retry_after_ms;
     }
 }
 

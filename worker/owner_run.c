@@ -390,12 +390,14 @@ static void engine_tokens(struct mr_owner *owner, struct mr_run *run, const stru
         owner_publish_tokens(owner, run, false);
 }
 
-static void untaken(struct mr_owner *owner, struct mr_run *run, enum mr_status status)
+static void untaken(struct mr_owner *owner, struct mr_run *run, const struct mr_owner_event *event)
 {
-    if (status == MR_ERR_BUSY)
+    if (event->status == MR_ERR_BUSY) {
+        run->decision.retry_after_ms = event->retry_after_ns / MR_NS_PER_MS;
         owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_QUOTA, "more of this tenant's work waits than it may queue");
-    else
+    } else {
         owner_run_decide(owner, run, MR_FOLD_FAILED, MR_REASON_INTERNAL, "the engine cannot run it");
+    }
 }
 
 void owner_run_engine(struct mr_owner *owner, struct mr_run *run, const struct mr_owner_event *event)
@@ -420,7 +422,7 @@ void owner_run_engine(struct mr_owner *owner, struct mr_run *run, const struct m
             break;
         }
         if (event->status == MR_ERR_INVALID || event->status == MR_ERR_BUSY) {
-            untaken(owner, run, event->status);
+            untaken(owner, run, event);
             break;
         }
         mr_log(MR_LOG_WARN, "engine.full", "job=%.*s", (int)run->name.n, run->name.p);

@@ -179,6 +179,8 @@ static void set_outcome(struct mr_arena *arena, struct mr_value *map, const stru
     mr_value_set(map, "reason", mr_value_string(mr_str_from(mr_reason_name(r->reason))));
     mr_value_set(map, "message", mr_value_string(r->message));
     mr_value_set(map, "field", mr_value_string(r->field));
+    if (r->retry_after_ms > 0)
+        mr_value_set(map, "retry_after_ms", mr_value_int(r->retry_after_ms));
 }
 
 static void set_terminal(struct mr_arena *arena, struct mr_value *map, const struct mr_stream_record *r)
@@ -447,6 +449,7 @@ static void read_terminal(struct reading *d, struct mr_stream_record *out)
     out->reason = reason.p ? mr_reason_from_name(reason.p) : MR_REASON_NONE; /* a decoder's strings are terminated */
     out->message = read_text(d->map, "message");
     out->field = read_text(d->map, "field");
+    out->retry_after_ms = read_int(d->map, "retry_after_ms", 0);
     const struct mr_value *first = mr_value_get(d->map, "first");
     out->first.topic = read_text(first, "topic");
     out->first.partition = (int32_t)read_int(first, "partition", -1);

@@ -82,6 +82,7 @@ struct mr_stream_record {
     int32_t n_prompt_logprobs;
     enum mr_reason reason;            /* failed, expired */
     struct mr_str message, field;
+    int64_t retry_after_ms;           /* failed, of quota; 0: not said */
     struct {
         struct mr_str topic;
         int32_t partition;

@@ -169,11 +169,13 @@ static struct mr_value completion_value(struct mr_arena *arena, const struct mr_
 static struct mr_value error_value(struct mr_arena *arena, const struct mr_result *r)
 {
     const struct mr_stream_record *end = r->terminal;
-    struct mr_value map = mr_value_map(arena, 4), error = mr_value_map(arena, 4);
+    struct mr_value map = mr_value_map(arena, 4), error = mr_value_map(arena, 5);
     mr_value_set(&error, "message", mr_value_string(end->message.n ? end->message : mr_str_from(mr_reason_sentence(end->reason))));
     mr_value_set(&error, "type", mr_value_string(mr_str_from(mr_reason_openai_type(end->reason))));
     mr_value_set(&error, "param", end->field.n ? mr_value_string(end->field) : mr_value_null());
     mr_value_set(&error, "code", mr_value_string(mr_str_from(mr_reason_name(end->reason))));
+    if (end->retry_after_ms > 0)
+        mr_value_set(&error, "retry_after", mr_value_int((end->retry_after_ms + 999) / 1000));
     mr_value_set(&map, "error", error);
     mr_value_set(&map, "id", mr_value_string(r->job->id));
     mr_value_set(&map, "created", mr_value_int((r->created_ms ? r->created_ms : r->src.timestamp_ms) / 1000));

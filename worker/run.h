@@ -55,6 +55,7 @@ struct mr_chunk {
 struct mr_run_decision {
     enum mr_fold_kind kind;
     struct mr_refusal refusal;         /* FAILED, EXPIRED */
+    int64_t retry_after_ms;            /* FAILED of quota; 0: not said */
     const char *first_topic;           /* DUPLICATE: where the first lies (a route's string) */
     int32_t first_partition;
     int64_t first_offset;

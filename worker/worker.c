@@ -234,6 +234,7 @@ static void heartbeat(struct mr_worker *worker, int64_t now_ns, const struct mr_
     put_state(worker, &update);
     struct mr_heartbeat_tenants tenants;
     snprintf(key, sizeof key, "tenants:%s", worker->id);
+    update.key = mr_str_from(key);
     mr_heartbeat_tenants(&tenants, &worker->metrics, &update);
     if (update.n_fields > 0)
         put_state(worker, &update);

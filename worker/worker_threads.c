@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define IDLE_NS (100 * MR_NS_PER_MS)
+#define IDLE_NS (100 * MR_NS_PER_MS) /* between two looks of an engine without work, */
+#define HELD_NS (5 * MR_NS_PER_MS)    /* and of one whose jobs are all held back */
 
 struct note *worker_note_new(enum mr_owner_event_kind kind, uint64_t handle)
 {
@@ -96,9 +97,11 @@ static void obey(struct mr_worker *worker, struct command *command)
         free((void *)command->run.accepted);
         if (status != MR_OK) {
             char text[MR_ERR_TEXT_BYTES];
-            mr_log(MR_LOG_WARN, "engine.untaken", "reason=%s", mr_log_quote(err.text, text, sizeof text));
+            mr_log(status == MR_ERR_BUSY ? MR_LOG_DEBUG : MR_LOG_WARN, "engine.untaken", "reason=%s", mr_log_quote(err.text, text, sizeof text));
             note = worker_note_new(MR_OWNER_UNTAKEN, command->handle);
             note->event.status = status;
+            note->event.retry_after_ns = status == MR_ERR_BUSY ? mr_sched_retry_after_ns(mr_engine_sched(worker->serving.engine),
+                                                                                        command->run.job->tier, command->run.tenant) : 0;
         }
     } else if (command->kind == COMMAND_CANCEL) {
         mr_engine_cancel(worker->serving.engine, command->handle);
@@ -144,6 +147,17 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
     worker_note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
+/* Somebody waits though nothing can run: a contract's rate, which only time gives back. */
+static bool engine_waits(struct mr_worker *worker)
+{
+    struct mr_engine_stats stats;
+    int32_t waiting = 0;
+    mr_engine_stats(worker->serving.engine, &stats);
+    for (int tier = 0; tier < MR_TIER_COUNT; tier++)
+        waiting += stats.sched.waiting[tier];
+    return waiting > 0;
+}
+
 void *worker_engine_main(void *self)
 {
     struct mr_worker *worker = self;
@@ -168,7 +182,7 @@ void *worker_engine_main(void *self)
         }
         worker_sched_round(worker, mr_clock_ns(&worker->clock));
         if (!busy && !n_events)
-            mr_wake_wait(&worker->engine_wake, IDLE_NS);
+            mr_wake_wait(&worker->engine_wake, engine_waits(worker) ? HELD_NS : IDLE_NS);
     }
     return NULL;
 }
