@@ -96,7 +96,7 @@ static void whole_unit(void *context, int32_t item, int thread)
 {
     const struct block_context *c = context;
     struct mr_attention_block block = block_of(c, c->n_blocks * c->params->kv->n_kv_heads - 1 - item, thread); /* the longest first */
-    mr_attention_avx2(&block);
+    c->device->path->attention(&block);
 }
 
 static float *partials_of(const struct block_context *c, int32_t unit, int32_t tile)
@@ -114,14 +114,14 @@ static void one_tile(void *context, int32_t item, int thread)
         return;
     block.end_tile = block.first_tile + 1;
     block.partial = partials_of(c, unit, tile);
-    mr_attention_avx2(&block);
+    c->device->path->attention(&block);
 }
 
 static void merge_unit(void *context, int32_t unit, int thread)
 {
     const struct block_context *c = context;
     struct mr_attention_block block = block_of(c, unit, thread);
-    mr_attention_merge_avx2(&block, partials_of(c, unit, 0), c->tile_floats, block.end_tile - block.first_tile);
+    c->device->path->attention_merge(&block, partials_of(c, unit, 0), c->tile_floats, block.end_tile - block.first_tile);
 }
 
 /* Rows into blocks of one sequence each. */
@@ -156,7 +156,7 @@ static void choose_split(struct block_context *c)
         c->tiles_a_unit = tiles;
 }
 
-static void attend_avx2(struct mr_device *device, const struct mr_attention_params *params)
+static void attend_blocks(struct mr_device *device, const struct mr_attention_params *params)
 {
     struct block_context c = {.device = device, .params = params};
     cut_rows(&c);
@@ -177,8 +177,8 @@ enum mr_status mr_cpu_attention(struct mr_device *device, const struct mr_attent
     bool stored = (kv->k_dtype == MR_F32 || kv->k_dtype == MR_F16) && (kv->v_dtype == MR_F32 || kv->v_dtype == MR_F16);
     if (!stored || kv->head_dim > MR_CPU_HEAD_DIM_MAX || params->n_heads % kv->n_kv_heads != 0)
         return MR_ERR_UNSUPPORTED;
-    if (device->isa == MR_CPU_AVX2 && mr_attention_avx2_takes(params))
-        attend_avx2(device, params);
+    if (device->path->attention && device->path->attention_takes(params))
+        attend_blocks(device, params);
     else
         mr_threads_run(device->threads, device->batch.n_tokens * params->n_heads, attention_item_plain, &context);
     return MR_OK;

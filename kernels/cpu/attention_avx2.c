@@ -391,26 +391,4 @@ void mr_attention_merge_avx2(const struct mr_attention_block *block, const float
     }
 }
 
-#else
-
-#include "base/check.h"
-
-bool mr_attention_avx2_takes(const struct mr_attention_params *params)
-{
-    (void)params;
-    return false;
-}
-
-void mr_attention_avx2(const struct mr_attention_block *block)
-{
-    (void)block;
-    CHECK(!"reached");
-}
-
-void mr_attention_merge_avx2(const struct mr_attention_block *block, const float *partials, int64_t stride, int32_t n_tiles)
-{
-    (void)block, (void)partials, (void)stride, (void)n_tiles;
-    CHECK(!"reached");
-}
-
 #endif

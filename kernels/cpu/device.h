@@ -5,6 +5,7 @@
 #define MR_KERNELS_CPU_DEVICE_H
 
 #include "kernels/cpu/pages.h"
+#include "kernels/cpu/path.h"
 #include "kernels/ops.h"
 #include "kernels/threads.h"
 
@@ -13,9 +14,6 @@ enum {
     MR_CPU_ROPE_PAIRS_MAX = MR_CPU_HEAD_DIM_MAX / 2,
     MR_CPU_PARTIAL_FLOATS = 1 << 20, /* attention's partial sums; more than that is not split */
 };
-
-/* Which code runs; each is its own `path`. */
-enum mr_cpu_isa { MR_CPU_PLAIN, MR_CPU_AVX2 };
 
 /* cos and sin of every row's angles, kept from the first layer of a step for the others. */
 struct mr_rope_cache {
@@ -37,7 +35,7 @@ struct mr_attention_space {
 
 struct mr_device {
     struct mr_device_options options;
-    enum mr_cpu_isa isa;
+    const struct mr_cpu_path *path;
     struct mr_threads *threads;
     struct mr_pages weights; /* repacked */
     struct mr_batch batch;   /* of the step in flight */
@@ -48,10 +46,6 @@ struct mr_device {
     float *scratch;          /* [n_threads][scratch_floats], 64-byte aligned */
     size_t scratch_floats;
 };
-
-/* The best this machine has, or less: a test may lower it for the devices opened after. */
-enum mr_cpu_isa mr_cpu_isa_best(void);
-void mr_cpu_isa_limit(enum mr_cpu_isa limit);
 
 static inline float *mr_cpu_scratch(const struct mr_device *device, int thread)
 {

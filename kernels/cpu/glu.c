@@ -44,8 +44,8 @@ enum mr_status mr_cpu_glu(struct mr_device *device, const struct mr_glu_params *
 {
     if ((unsigned)params->activation > MR_RELU)
         return MR_ERR_UNSUPPORTED;
-    bool simd = device->isa == MR_CPU_AVX2 && params->activation != MR_GELU; /* erf has no vector code */
-    struct glu_context context = {params, simd ? mr_glu_row_avx2 : glu_row_plain};
+    bool simd = device->path->glu_row && params->activation != MR_GELU; /* erf has no vector code */
+    struct glu_context context = {params, simd ? device->path->glu_row : glu_row_plain};
     mr_cpu_rows(device, params->rows, 3 * params->n, glu_rows, &context);
     return MR_OK;
 }

@@ -32,5 +32,6 @@ float mr_int8_dot_plain(const struct mr_int8_rows *rows, int32_t r, enum mr_dtyp
 
 /* tile->in is not read: rows first_row .. first_row + tile->rows - 1 of `rows` are. The pack's codes are nibbles or bytes. */
 void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
+void mr_int8_multiply_avx512(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
 
 #endif

@@ -343,34 +343,13 @@ void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_in
     const struct mr_pack *pack = tile->pack;
     float *sums = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
     for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
-        int32_t first = p * MR_PACK_OUTPUTS, n = pack->rows - first < MR_PACK_OUTPUTS ? pack->rows - first : MR_PACK_OUTPUTS;
         const uint8_t *panel = pack->data + (size_t)p * pack->panel_bytes;
         if (tile->rows == 1)
             multiply_row(pack, panel, rows, first_row, sums);
         else
             multiply_panel(tile, panel, rows, first_row, sums, MR_PACK_OUTPUTS);
-        for (int32_t r = 0; r < tile->rows; r++) {
-            float *out = tile->out + r * tile->out_stride + first;
-            for (int32_t i = 0; i < n; i++)
-                out[i] = tile->bias ? sums[r * MR_PACK_OUTPUTS + i] + tile->bias[first + i] : sums[r * MR_PACK_OUTPUTS + i];
-        }
+        mr_matmul_store(tile, p, sums);
     }
-}
-
-#else
-
-#include "base/check.h"
-
-void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x)
-{
-    (void)rows, (void)r, (void)x;
-    CHECK(!"reached");
-}
-
-void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row)
-{
-    (void)tile, (void)rows, (void)first_row;
-    CHECK(!"reached");
 }
 
 #endif

@@ -63,9 +63,9 @@ static void multiply_panels(const struct matmul_context *c, int32_t row, int32_t
             .end_panel = to,
         };
         if (from < to && c->int8.k > 0 && pack->scale != MR_SCALE_NONE)
-            mr_int8_multiply_avx2(&tile, &c->int8, row);
+            c->device->path->multiply_int8(&tile, &c->int8, row);
         else if (from < to)
-            mr_matmul_exact_avx2(&tile);
+            c->device->path->multiply_exact(&tile);
         first -= pack->n_panels;
         end -= pack->n_panels;
         output += pack->rows;
@@ -96,8 +96,8 @@ static void int8_rows(void *context, int32_t first, int32_t end)
     const struct matmul_context *c = context;
     for (int32_t r = first; r < end; r++) {
         const float *x = (const float *)c->params->in + r * c->int8.k;
-        if (c->device->isa == MR_CPU_AVX2)
-            mr_int8_row_avx2(&c->int8, r, x);
+        if (c->device->path->int8_row)
+            c->device->path->int8_row(&c->int8, r, x);
         else
             mr_int8_row_plain(&c->int8, r, x);
     }
@@ -124,7 +124,7 @@ enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_pa
         context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k);
         mr_cpu_rows(device, params->rows, (int32_t)k, int8_rows, &context);
     }
-    if (device->isa == MR_CPU_PLAIN) {
+    if (!device->path->multiply_exact) {
         mr_threads_run(device->threads, (int32_t)params->weight->n, matmul_item_plain, &context);
         return MR_OK;
     }

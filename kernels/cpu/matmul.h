@@ -30,6 +30,19 @@ static inline void mr_matmul_read_ahead(const uint8_t *at, size_t bytes)
         __builtin_prefetch(at + MR_MATMUL_AHEAD_BYTES + i);
 }
 
+/* Stores panel p's sums, [rows][MR_PACK_OUTPUTS], with the bias, where the tile's output is. Sums are made in the scratch and copied: rows of a
+ * power of two apart in the output would share a few sets of the cache. */
+static inline void mr_matmul_store(const struct mr_matmul_tile *tile, int32_t p, const float *sums)
+{
+    int32_t first = p * MR_PACK_OUTPUTS, left = tile->pack->rows - first, n = left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS;
+    for (int32_t r = 0; r < tile->rows; r++, sums += MR_PACK_OUTPUTS) {
+        float *out = tile->out + r * tile->out_stride + first;
+        for (int32_t i = 0; i < n; i++)
+            out[i] = tile->bias ? sums[i] + tile->bias[first + i] : sums[i];
+    }
+}
+
 void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile);
+void mr_matmul_exact_avx512(const struct mr_matmul_tile *tile);
 
 #endif

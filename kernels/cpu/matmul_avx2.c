@@ -1,7 +1,7 @@
 /* The exact product with AVX2 and FMA.
  *
  * 1. Every output is the chain of matmul.c: acc = fma(w, x, acc), k ascending from 0, over w = the float32 value of the weight. One row
- *    (gemv) and many (expand, then tiles of 6 x 16) do the same operations on every output, so rows, blocks of k and chunks change no bit;
+ *    (dot_panel) and many (expand, then tiles of 6 x 16) do the same operations on every output, so rows, blocks of k and chunks change no bit;
  *    it is also the plain path's order, bit for bit.
  * 2. w is made by one FMA: a code is converted as q 256^j, where it stands in its word, and d is scaled by 256^-j: both exact (d is at
  *    least 2^-24 in every format, far from float32's smallest).
@@ -143,23 +143,6 @@ static void dot_panel(const struct mr_pack *pack, const uint8_t *panel, const fl
         _mm256_store_ps(out + 8 * v, acc[v]);
 }
 
-static void store_outputs(float *out, const float *from, const float *bias, int n)
-{
-    for (int i = 0; i < n; i++)
-        out[i] = bias ? from[i] + bias[i] : from[i];
-}
-
-static void gemv(const struct mr_matmul_tile *tile)
-{
-    const struct mr_pack *pack = tile->pack;
-    _Alignas(32) float sums[MR_PACK_OUTPUTS];
-    for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
-        int32_t first = p * MR_PACK_OUTPUTS, left = pack->rows - first;
-        dot_panel(pack, pack->data + (size_t)p * pack->panel_bytes, tile->in, sums);
-        store_outputs(tile->out + first, sums, tile->bias ? tile->bias + first : NULL, left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS);
-    }
-}
-
 INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, const uint8_t *record, int32_t n, float *out)
 {
     for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
@@ -257,9 +240,8 @@ static void multiply_strip(const struct strip *s)
     }
 }
 
-/* One panel under all rows; c: where its 32 columns are summed. Not in the output itself: rows of a power of two apart would share
- * a few sets of the cache. */
-static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *panel, float *c, int64_t c_stride)
+/* One panel under all rows; c: where its 32 columns are summed. */
+static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *panel, float *c)
 {
     const struct mr_pack *pack = tile->pack;
     for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
@@ -267,42 +249,24 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
         mr_matmul_read_ahead(mr_pack_record(pack, panel, k), (size_t)((n + pack->run - 1) / pack->run) * pack->record_bytes);
         expand(pack, panel, k, n, tile->scratch);
         for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
-            struct strip strip = {tile->in + k, tile->scratch + half, c + half, pack->k, c_stride, tile->rows, n, k == 0};
+            struct strip strip = {tile->in + k, tile->scratch + half, c + half, pack->k, MR_PACK_OUTPUTS, tile->rows, n, k == 0};
             multiply_strip(&strip);
         }
     }
 }
 
-static void gemm(const struct mr_matmul_tile *tile)
+void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile)
 {
     const struct mr_pack *pack = tile->pack;
-    float *c = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
+    float *sums = tile->scratch + MR_MATMUL_K_BLOCK * MR_PACK_OUTPUTS;
     for (int32_t p = tile->first_panel; p < tile->end_panel; p++) {
-        int32_t first = p * MR_PACK_OUTPUTS, left = pack->rows - first;
-        multiply_panel(tile, pack->data + (size_t)p * pack->panel_bytes, c, MR_PACK_OUTPUTS);
-        for (int32_t r = 0; r < tile->rows; r++)
-            store_outputs(tile->out + r * tile->out_stride + first, c + r * MR_PACK_OUTPUTS, tile->bias ? tile->bias + first : NULL,
-                          left < MR_PACK_OUTPUTS ? left : MR_PACK_OUTPUTS);
+        const uint8_t *panel = pack->data + (size_t)p * pack->panel_bytes;
+        if (tile->rows == 1)
+            dot_panel(pack, panel, tile->in, sums);
+        else
+            multiply_panel(tile, panel, sums);
+        mr_matmul_store(tile, p, sums);
     }
-}
-
-void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile)
-{
-    if (tile->rows == 1)
-        gemv(tile);
-    else
-        gemm(tile);
-}
-
-#else /* compiled for a machine without AVX2: never chosen there */
-
-#include "base/check.h"
-#include "kernels/cpu/matmul.h"
-
-void mr_matmul_exact_avx2(const struct mr_matmul_tile *tile)
-{
-    (void)tile;
-    CHECK(!"reached");
 }
 
 #endif

@@ -45,7 +45,7 @@ static void norm_rows(void *context, int32_t first, int32_t end)
 
 enum mr_status mr_cpu_norm(struct mr_device *device, const struct mr_norm_params *params)
 {
-    struct norm_context context = {params, device->isa == MR_CPU_AVX2 ? mr_norm_row_avx2 : norm_row_plain};
+    struct norm_context context = {params, device->path->norm_row ? device->path->norm_row : norm_row_plain};
     mr_cpu_rows(device, params->rows, params->n, norm_rows, &context);
     return MR_OK;
 }

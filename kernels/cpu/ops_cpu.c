@@ -16,22 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum mr_cpu_isa isa_limit = MR_CPU_AVX2;
-
-enum mr_cpu_isa mr_cpu_isa_best(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) /* every such CPU has F16C, which clang 14 cannot ask for */
-        return MR_CPU_AVX2;
-#endif
-    return MR_CPU_PLAIN;
-}
-
-void mr_cpu_isa_limit(enum mr_cpu_isa limit)
-{
-    isa_limit = limit;
-}
-
 static void *cpu_alloc(struct mr_device *device, size_t bytes)
 {
     (void)device;
@@ -108,7 +92,7 @@ static enum mr_status cpu_open(const struct mr_device_options *options, struct m
     if (!device)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a device");
     device->options = *options;
-    device->isa = mr_cpu_isa_best() < isa_limit ? mr_cpu_isa_best() : isa_limit;
+    device->path = mr_cpu_path(mr_cpu_isa_chosen());
     enum mr_status status = mr_threads_open(options->threads, options->pin, &device->threads, err);
     if (status != MR_OK) {
         free(device);
@@ -146,9 +130,7 @@ void mr_cpu_rows(struct mr_device *device, int32_t rows, int32_t row_elements, v
 
 static const char *cpu_path(const struct mr_device *device)
 {
-    if (device->options.precision == MR_FAST)
-        return device->isa == MR_CPU_PLAIN ? "cpu-fast-plain-1" : "cpu-fast-avx2-1";
-    return device->isa == MR_CPU_PLAIN ? "cpu-exact-plain-1" : "cpu-exact-avx2-1";
+    return device->options.precision == MR_FAST ? device->path->fast : device->path->exact;
 }
 
 static enum mr_status cpu_begin(struct mr_device *device, const struct mr_batch *batch)

@@ -52,11 +52,11 @@ static void rotate_head(const struct qkv_context *x, const float *c, const float
 {
     int32_t pairs = x->params->rope_dim / 2;
     bool half = x->params->rope == MR_ROPE_HALF;
-    if (x->device->isa == MR_CPU_AVX2 && pairs % 8 == 0) {
+    if (x->device->path->rotate_halves && pairs % 8 == 0) {
         if (half)
-            mr_rotate_halves_avx2(head, head + pairs, c, s, pairs);
+            x->device->path->rotate_halves(head, head + pairs, c, s, pairs);
         else
-            mr_rotate_pairs_avx2(head, c, s, pairs);
+            x->device->path->rotate_pairs(head, c, s, pairs);
         return;
     }
     for (int32_t i = 0; i < pairs; i++) {
@@ -77,12 +77,12 @@ static void norm_head(float *head, int32_t n, const float *gain, float epsilon)
         head[i] = head[i] * scale * gain[i];
 }
 
-static void write_slot(enum mr_cpu_isa isa, void *cache, enum mr_dtype dtype, int64_t at, const float *from, int32_t n)
+static void write_slot(const struct mr_cpu_path *path, void *cache, enum mr_dtype dtype, int64_t at, const float *from, int32_t n)
 {
     if (dtype == MR_F32)
         memcpy((float *)cache + at, from, (size_t)n * sizeof *from);
-    else if (isa == MR_CPU_AVX2 && n % 8 == 0)
-        mr_to_f16_avx2((uint16_t *)cache + at, from, n);
+    else if (path->to_f16 && n % 8 == 0)
+        path->to_f16((uint16_t *)cache + at, from, n);
     else
         for (int32_t i = 0; i < n; i++)
             ((uint16_t *)cache)[at + i] = mr_f32_to_f16(from[i]);
@@ -92,7 +92,6 @@ static void qkv_row(const struct qkv_context *x, int32_t r)
 {
     const struct mr_qkv_params *p = x->params;
     const struct mr_kv_view *kv = p->kv;
-    enum mr_cpu_isa isa = x->device->isa;
     int32_t d = kv->head_dim, n_rotated = p->n_heads + kv->n_kv_heads, n_all = n_rotated + kv->n_kv_heads;
     float *row = (float *)p->qkv + (int64_t)r * n_all * d;
     const float *c = x->device->rope.cos + (int64_t)r * MR_CPU_ROPE_PAIRS_MAX;
@@ -109,8 +108,8 @@ static void qkv_row(const struct qkv_context *x, int32_t r)
             rotate_head(x, c, s, row + h * d);
     }
     for (int32_t h = 0; h < kv->n_kv_heads; h++) {
-        write_slot(isa, kv->k, kv->k_dtype, cell + h * kv->head_stride, row + (p->n_heads + h) * d, d);
-        write_slot(isa, kv->v, kv->v_dtype, cell + h * kv->head_stride, row + (n_rotated + h) * d, d);
+        write_slot(x->device->path, kv->k, kv->k_dtype, cell + h * kv->head_stride, row + (p->n_heads + h) * d, d);
+        write_slot(x->device->path, kv->v, kv->v_dtype, cell + h * kv->head_stride, row + (n_rotated + h) * d, d);
     }
 }
 

@@ -108,38 +108,4 @@ void mr_to_f16_avx2(uint16_t *out, const float *in, int32_t n)
         _mm_storeu_si128((__m128i *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-#else
-
-#include "base/check.h"
-
-void mr_norm_row_avx2(const struct mr_norm_row *row)
-{
-    (void)row;
-    CHECK(!"reached");
-}
-
-void mr_glu_row_avx2(enum mr_activation activation, const float *gate, const float *up, float *out, int32_t n)
-{
-    (void)activation, (void)gate, (void)up, (void)out, (void)n;
-    CHECK(!"reached");
-}
-
-void mr_rotate_halves_avx2(float *a, float *b, const float *c, const float *s, int32_t n)
-{
-    (void)a, (void)b, (void)c, (void)s, (void)n;
-    CHECK(!"reached");
-}
-
-void mr_rotate_pairs_avx2(float *a, const float *c, const float *s, int32_t n)
-{
-    (void)a, (void)c, (void)s, (void)n;
-    CHECK(!"reached");
-}
-
-void mr_to_f16_avx2(uint16_t *out, const float *in, int32_t n)
-{
-    (void)out, (void)in, (void)n;
-    CHECK(!"reached");
-}
-
 #endif

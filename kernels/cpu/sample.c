@@ -72,12 +72,12 @@ static float field_cut(const struct mr_sample_field *f, struct demand demand)
 }
 
 /* The weight of all that is in; *start: a value that the cut cannot lie below (plain: the floor). */
-static uint64_t field_total(const struct mr_sample_field *f, double share, bool avx2, float *start)
+static uint64_t field_total(const struct mr_sample_field *f, double share, const struct mr_sample_loops *loops, float *start)
 {
     uint64_t total = 0;
     *start = f->floor;
-    if (avx2)
-        return mr_sample_total_avx2(f, share, start);
+    if (loops)
+        return loops->total(f, share, start);
     for (int32_t id = 0; id < f->n; id++)
         if (field_has(f, f->z[id]))
             total += mr_sample_weight((f->z[id] - f->largest) / f->temperature);
@@ -85,18 +85,18 @@ static uint64_t field_total(const struct mr_sample_field *f, double share, bool 
 }
 
 /* The cut, known to be at start or above: of a long row only what lies there is looked at three times. */
-static float field_cut_from(const struct mr_sample_field *f, struct demand demand, float start, bool avx2)
+static float field_cut_from(const struct mr_sample_field *f, struct demand demand, float start, const struct mr_sample_loops *loops)
 {
     float few[FEW];
     struct mr_sample_field upper = *f;
-    int32_t n = avx2 ? mr_sample_collect_avx2(f, start, few, FEW) : -1;
+    int32_t n = loops ? loops->collect(f, start, few, FEW) : -1;
     upper.floor = start;
     if (n >= 0)
         upper.z = few, upper.n = n;
     return field_cut(&upper, demand);
 }
 
-static void field_narrow(struct mr_sample_field *f, const struct mr_sample_row *row, bool avx2)
+static void field_narrow(struct mr_sample_field *f, const struct mr_sample_row *row, const struct mr_sample_loops *loops)
 {
     float start;
     if (row->min_p > 0) {
@@ -105,14 +105,14 @@ static void field_narrow(struct mr_sample_field *f, const struct mr_sample_row *
     }
     if (row->top_k > 0 && row->top_k < f->n) {
         start = f->floor;
-        if (avx2)
-            mr_sample_start_avx2(f, row->top_k, &start);
-        f->floor = field_cut_from(f, (struct demand){.target = (uint64_t)row->top_k}, start, avx2);
+        if (loops)
+            loops->start(f, row->top_k, &start);
+        f->floor = field_cut_from(f, (struct demand){.target = (uint64_t)row->top_k}, start, loops);
     }
     if (row->top_p < 1) {
-        uint64_t total = field_total(f, (double)row->top_p, avx2, &start);
+        uint64_t total = field_total(f, (double)row->top_p, loops, &start);
         struct demand demand = {.weighted = true, .target = mr_sample_target(total, (double)row->top_p)};
-        f->floor = field_cut_from(f, demand, start, avx2);
+        f->floor = field_cut_from(f, demand, start, loops);
     }
 }
 
@@ -134,12 +134,12 @@ void mr_sample_draw_range(const struct mr_sample_field *f, const struct mr_sampl
 }
 
 /* Starts from the likeliest id's score, so that the bounds shut out most others from the first. */
-static int32_t field_draw(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t likeliest, bool avx2)
+static int32_t field_draw(const struct mr_sample_field *f, const struct mr_sample_row *row, int32_t likeliest, const struct mr_sample_loops *loops)
 {
     struct mr_philox first = mr_sample_random(row->seed, row->choice, row->position, (uint32_t)likeliest / 4);
     struct mr_sample_best best = {f->z[likeliest] / f->temperature + mr_sample_gumbel(first.word[likeliest & 3]), likeliest};
-    if (avx2)
-        mr_sample_draw_avx2(f, row, &best);
+    if (loops)
+        loops->draw(f, row, &best);
     else
         mr_sample_draw_range(f, row, 0, f->n, &best);
     return best.id;
@@ -181,7 +181,9 @@ static void row_edit(const float *logits, int32_t vocabulary, const struct mr_sa
             z[id] = -INFINITY;
 }
 
-static void row_sample(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch, bool avx2, struct mr_sampled *out)
+/* loops: NULL for the plain code. */
+static void row_sample(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch,
+                       const struct mr_sample_loops *loops, struct mr_sampled *out)
 {
     const float *z = logits;
     if (mr_sample_row_edits(row)) {
@@ -189,11 +191,11 @@ static void row_sample(const float *logits, int32_t vocabulary, const struct mr_
         row_edit(logits, vocabulary, row, scratch);
         z = scratch;
     }
-    *out = (struct mr_sampled){.id = avx2 ? mr_sample_largest_avx2(z, vocabulary) : largest_find(z, vocabulary)};
+    *out = (struct mr_sampled){.id = loops ? loops->largest(z, vocabulary) : largest_find(z, vocabulary)};
     if (row->temperature >= MR_SAMPLE_GREEDY_BELOW && out->id >= 0) {
         struct mr_sample_field field = {.z = z, .n = vocabulary, .largest = z[out->id], .temperature = row->temperature, .floor = -FLT_MAX};
-        field_narrow(&field, row, avx2);
-        out->id = field_draw(&field, row, out->id, avx2);
+        field_narrow(&field, row, loops);
+        out->id = field_draw(&field, row, out->id, loops);
     }
     if (row->n_logprobs >= 0 && out->id >= 0)
         mr_cpu_score_row(logits, vocabulary, row->n_logprobs, out);
@@ -201,12 +203,12 @@ static void row_sample(const float *logits, int32_t vocabulary, const struct mr_
 
 void mr_cpu_sample_row(const float *logits, int32_t vocabulary, const struct mr_sample_row *row, float *scratch, struct mr_sampled *out)
 {
-    row_sample(logits, vocabulary, row, scratch, false, out);
+    row_sample(logits, vocabulary, row, scratch, NULL, out);
 }
 
 struct sample_context {
     const struct mr_sample_params *params;
-    bool avx2;
+    const struct mr_sample_loops *loops; /* NULL: plain */
 };
 
 static void sample_item(void *context, int32_t r, int thread)
@@ -215,13 +217,13 @@ static void sample_item(void *context, int32_t r, int thread)
     const struct mr_sample_params *p = c->params;
     int64_t at = (int64_t)r * p->vocabulary;
     (void)thread;
-    row_sample(p->logits + at, p->vocabulary, &p->row[r], p->scratch ? p->scratch + at : NULL, c->avx2, &p->out[r]);
+    row_sample(p->logits + at, p->vocabulary, &p->row[r], p->scratch ? p->scratch + at : NULL, c->loops, &p->out[r]);
 }
 
 enum mr_status mr_cpu_sample(struct mr_device *device, const struct mr_sample_params *params)
 {
     const struct mr_sample_params *p = params;
-    struct sample_context context = {p, device && device->isa == MR_CPU_AVX2};
+    struct sample_context context = {p, device ? device->path->sample : NULL};
     if (p->rows < 0 || p->vocabulary < 1)
         return MR_ERR_UNSUPPORTED;
     for (int32_t r = 0; r < p->rows; r++)

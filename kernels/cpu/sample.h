@@ -44,14 +44,19 @@ static inline void mr_sample_try(float scaled, uint32_t r, int32_t id, struct mr
 void mr_sample_draw_range(const struct mr_sample_field *field, const struct mr_sample_row *row, int32_t first, int32_t end,
                           struct mr_sample_best *best);
 
-int32_t mr_sample_largest_avx2(const float *z, int32_t n); /* the lowest id of the largest; -1: none is above -inf */
-/* The weight of all that is in, and in *start the highest of a few values above which lies enough for the share (or the floor). */
-uint64_t mr_sample_total_avx2(const struct mr_sample_field *field, double share, float *start);
-/* *start as above, for k ids instead of a share. */
-void mr_sample_start_avx2(const struct mr_sample_field *field, int32_t k, float *start);
-/* Copies the values >= start, in order, into few[capacity] and returns their number; -1: there are too many. */
-int32_t mr_sample_collect_avx2(const struct mr_sample_field *field, float start, float *few, int32_t capacity);
-void mr_sample_draw_avx2(const struct mr_sample_field *field, const struct mr_sample_row *row, struct mr_sample_best *best);
+/* The long loops over the vocabulary of a path. */
+struct mr_sample_loops {
+    int32_t (*largest)(const float *z, int32_t n); /* the lowest id of the largest; -1: none is above -inf */
+    /* The weight of all that is in, and in *start the highest of a few values above which lies enough for the share (or the floor). */
+    uint64_t (*total)(const struct mr_sample_field *field, double share, float *start);
+    /* *start as above, for k ids instead of a share. */
+    void (*start)(const struct mr_sample_field *field, int32_t k, float *start);
+    /* Copies the values >= start, in order, into few[capacity] and returns their number; -1: there are too many. */
+    int32_t (*collect)(const struct mr_sample_field *field, float start, float *few, int32_t capacity);
+    void (*draw)(const struct mr_sample_field *field, const struct mr_sample_row *row, struct mr_sample_best *best);
+};
+
+extern const struct mr_sample_loops mr_sample_loops_avx2;
 
 /* Every row of params, split over the device's threads (NULL: the caller's alone). MR_ERR_UNSUPPORTED: a row edits its logits and
  * params->scratch is NULL. */

@@ -12,7 +12,7 @@
 
 enum { GROUP = 32, STEPS = 4 }; /* ids that eight Philox counters serve; values tried in mr_sample_total_avx2 */
 
-int32_t mr_sample_largest_avx2(const float *z, int32_t n)
+static int32_t sample_largest(const float *z, int32_t n)
 {
     __m256 largest = _mm256_set1_ps(-INFINITY);
     int32_t i = 0;
@@ -73,7 +73,7 @@ static uint64_t sum_of(__m256i x)
 
 static const float depth[STEPS] = {1.5f, 3.0f, 5.0f, 8.0f}; /* in units of T below the largest */
 
-void mr_sample_start_avx2(const struct mr_sample_field *f, int32_t k, float *start)
+static void sample_start(const struct mr_sample_field *f, int32_t k, float *start)
 {
     int64_t counts[STEPS] = {0};
     float step[STEPS];
@@ -93,7 +93,7 @@ void mr_sample_start_avx2(const struct mr_sample_field *f, int32_t k, float *sta
             *start = step[s];
 }
 
-int32_t mr_sample_collect_avx2(const struct mr_sample_field *f, float start, float *few, int32_t capacity)
+static int32_t sample_collect(const struct mr_sample_field *f, float start, float *few, int32_t capacity)
 {
     int32_t n = 0, i = 0;
     for (; i + 8 <= f->n && n + 8 <= capacity; i += 8) {
@@ -107,7 +107,7 @@ int32_t mr_sample_collect_avx2(const struct mr_sample_field *f, float start, flo
     return i < f->n ? -1 : n;
 }
 
-uint64_t mr_sample_total_avx2(const struct mr_sample_field *f, double share, float *start)
+static uint64_t sample_total(const struct mr_sample_field *f, double share, float *start)
 {
     __m256i total = _mm256_setzero_si256(), above[STEPS];
     __m256 step[STEPS];
@@ -191,7 +191,7 @@ MR_INLINE unsigned could_win(const struct mr_sample_field *f, __m256 z, __m256 s
     return (unsigned)_mm256_movemask_ps(_mm256_and_ps(in, _mm256_cmp_ps(_mm256_add_ps(scaled, bonus), _mm256_set1_ps(best), _CMP_GE_OQ)));
 }
 
-void mr_sample_draw_avx2(const struct mr_sample_field *f, const struct mr_sample_row *row, struct mr_sample_best *best)
+static void sample_draw(const struct mr_sample_field *f, const struct mr_sample_row *row, struct mr_sample_best *best)
 {
     int32_t first = 0;
     for (; first + GROUP <= f->n; first += GROUP) {
@@ -221,41 +221,7 @@ void mr_sample_draw_avx2(const struct mr_sample_field *f, const struct mr_sample
     mr_sample_draw_range(f, row, first, f->n, best);
 }
 
-#else
-
-#include "base/check.h"
-
-int32_t mr_sample_largest_avx2(const float *z, int32_t n)
-{
-    (void)z, (void)n;
-    CHECK(!"AVX2 in this build");
-    return -1;
-}
-
-void mr_sample_start_avx2(const struct mr_sample_field *field, int32_t k, float *start)
-{
-    (void)field, (void)k, (void)start;
-    CHECK(!"AVX2 in this build");
-}
-
-int32_t mr_sample_collect_avx2(const struct mr_sample_field *field, float start, float *few, int32_t capacity)
-{
-    (void)field, (void)start, (void)few, (void)capacity;
-    CHECK(!"AVX2 in this build");
-    return -1;
-}
-
-uint64_t mr_sample_total_avx2(const struct mr_sample_field *field, double share, float *start)
-{
-    (void)field, (void)share, (void)start;
-    CHECK(!"AVX2 in this build");
-    return 0;
-}
-
-void mr_sample_draw_avx2(const struct mr_sample_field *field, const struct mr_sample_row *row, struct mr_sample_best *best)
-{
-    (void)field, (void)row, (void)best;
-    CHECK(!"AVX2 in this build");
-}
+const struct mr_sample_loops mr_sample_loops_avx2 = {
+    .largest = sample_largest, .total = sample_total, .start = sample_start, .collect = sample_collect, .draw = sample_draw};
 
 #endif

@@ -30,7 +30,7 @@ enum mr_status mr_cpu_weight_open(struct mr_device *device, const struct mr_weig
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a weight");
     weight->k = k;
     for (int i = 0; i < n_parts; i++) {
-        enum mr_status status = add_part(weight, &parts[i], device->isa != MR_CPU_PLAIN ? &device->weights : NULL, err);
+        enum mr_status status = add_part(weight, &parts[i], device->path->multiply_exact ? &device->weights : NULL, err);
         if (status != MR_OK) {
             mr_cpu_weight_close(device, weight);
             return status;

@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     ceilings.read_gbs = mr_ceiling_read_gbs(threads);
     ceilings.fma_gflops = mr_ceiling_fma_gflops(threads);
     ceilings.int8_gops = mr_ceiling_int8_gops(threads);
-    struct mr_device *device = case_device(MR_CPU_AVX2, threads, fast ? MR_FAST : MR_EXACT, 512);
+    struct mr_device *device = case_device(MR_CPU_ISAS - 1, threads, fast ? MR_FAST : MR_EXACT, 512);
     printf("%s, ceilings: read %.1f GB/s, float32 FMA %.0f GFLOP/s, int8 %.0f Gop/s\n", mr_ops_cpu()->path(device), ceilings.read_gbs,
            ceilings.fma_gflops, ceilings.int8_gops);
     static const struct attention_case cases[] = {{"1 x prompt of 512", 1, 512, 512}, {"1 job at 512", 1, 1, 512}, {"16 jobs at 512", 16, 1, 512},

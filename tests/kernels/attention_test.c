@@ -187,9 +187,13 @@ static void check_all(enum mr_cpu_isa isa)
 }
 
 TEST(plain_attention_is_right) { check_all(MR_CPU_PLAIN); }
-TEST(avx2_attention_is_right) { check_all(MR_CPU_AVX2); }
+TEST(fast_attention_is_right)
+{
+    EACH_FAST_PATH(isa)
+        check_all(isa);
+}
 
-static void check_same_bits(struct scene *s)
+static void check_same_bits(struct scene *s, enum mr_cpu_isa isa)
 {
     float *together[4], *out[4];
     static const int32_t chunks[] = {1, 7, 64, 1000};
@@ -199,7 +203,7 @@ static void check_same_bits(struct scene *s)
         out[seq] = case_poison((size_t)(s->length[seq] * s->n_heads * s->d));
     }
     for (int threads = 1; threads <= 3; threads++) {
-        struct mr_device *device = case_device(MR_CPU_AVX2, threads, MR_EXACT, 2048);
+        struct mr_device *device = case_device(isa, threads, MR_EXACT, 2048);
         if (threads == 1)
             attend(device, s, (const int32_t[4]){0}, s->length, together);
         for (int c = 0; c < 4; c++) {
@@ -234,12 +238,15 @@ static void check_same_bits(struct scene *s)
 TEST(attention_has_the_same_bits)
 {
     struct scene smol = {.n_heads = 9, .n_kv_heads = 3, .d = 64, .block_tokens = 16, .n_seqs = 3, .dtype = MR_F32, .length = {5, 130, 420}};
-    check_same_bits(&smol);
+    EACH_FAST_PATH(isa)
+        check_same_bits(&smol, isa);
     struct scene half = {.n_heads = 8, .n_kv_heads = 1, .d = 96, .block_tokens = 16, .n_seqs = 2, .dtype = MR_F16, .length = {259, 40}};
-    check_same_bits(&half);
+    EACH_FAST_PATH(isa)
+        check_same_bits(&half, isa);
     struct scene windowed = {.n_heads = 2, .n_kv_heads = 2, .d = 64, .block_tokens = 16, .n_seqs = 2, .dtype = MR_F32, .window = 90, .softcap = 5,
                              .length = {300, 140}};
-    check_same_bits(&windowed);
+    EACH_FAST_PATH(isa)
+        check_same_bits(&windowed, isa);
 }
 
-TEST_MAIN(TEST_CASE(plain_attention_is_right), TEST_CASE(avx2_attention_is_right), TEST_CASE(attention_has_the_same_bits))
+TEST_MAIN(TEST_CASE(plain_attention_is_right), TEST_CASE(fast_attention_is_right), TEST_CASE(attention_has_the_same_bits))

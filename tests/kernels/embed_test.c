@@ -4,8 +4,8 @@
 TEST(rows_are_looked_up_and_scaled)
 {
     enum { K = 96, N0 = 7, N1 = 5 };
-    for (int isa = 0; isa < 2; isa++) {
-        struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, MR_EXACT, 8);
+    EACH_PATH(isa) {
+        struct mr_device *device = case_device(isa, 1, MR_EXACT, 8);
         uint8_t *first = case_weights(MR_Q4_1, N0, K), *second = case_weights(MR_F16, N1, K);
         struct mr_weight_part parts[2] = {{.dtype = MR_Q4_1, .data = first, .rows = N0}, {.dtype = MR_F16, .data = second, .rows = N1}};
         struct mr_weight *weight = NULL;

@@ -41,15 +41,15 @@ static void check_glu(enum mr_cpu_isa isa, enum mr_activation activation, int32_
 TEST(glu_is_right)
 {
     static const int32_t sizes[] = {1, 5, 8, 33, 1536, 4099};
-    for (int isa = 0; isa < 2; isa++) {
+    EACH_PATH(isa) {
         for (int a = MR_SILU; a <= MR_RELU; a++) {
             for (int i = 0; i < 6; i++) {
-                check_glu(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, (enum mr_activation)a, 1, sizes[i], 5);
-                check_glu(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, (enum mr_activation)a, 17, sizes[i], 200); /* past every overflow of exp */
+                check_glu(isa, (enum mr_activation)a, 1, sizes[i], 5);
+                check_glu(isa, (enum mr_activation)a, 17, sizes[i], 200); /* past every overflow of exp */
             }
         }
     }
-    struct mr_device *device = case_device(MR_CPU_AVX2, 1, MR_EXACT, 1);
+    struct mr_device *device = case_device(MR_CPU_ISAS - 1, 1, MR_EXACT, 1);
     struct mr_glu_params params = {.rows = 1, .n = 1, .activation = (enum mr_activation)9};
     EXPECT_EQ(mr_ops_cpu()->glu(device, &params), MR_ERR_UNSUPPORTED);
     mr_ops_cpu()->close(device);

@@ -7,6 +7,7 @@
 #include "kernels/quant.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,26 @@ static inline uint8_t *case_weights(enum mr_dtype dtype, int64_t rows, int64_t k
     return data;
 }
 
+/* Whether this processor has the path: a test that loops over all of them says once what it leaves out. */
+static inline bool case_runs(enum mr_cpu_isa isa)
+{
+    static bool said;
+    if (isa <= mr_cpu_isa_best())
+        return true;
+    if (!said)
+        printf("skipped: this processor runs no path above %s\n", mr_cpu_path(mr_cpu_isa_best())->isa);
+    said = true;
+    return false;
+}
+
+#define EACH_PATH(isa) \
+    for (enum mr_cpu_isa isa = MR_CPU_PLAIN; isa < MR_CPU_ISAS; isa++) \
+        if (case_runs(isa))
+/* Without the oracle. */
+#define EACH_FAST_PATH(isa) \
+    for (enum mr_cpu_isa isa = MR_CPU_PLAIN + 1; isa < MR_CPU_ISAS; isa++) \
+        if (case_runs(isa))
+
 static inline struct mr_device *case_device(enum mr_cpu_isa isa, int threads, enum mr_precision precision, int32_t max_tokens)
 {
     struct mr_device_options options = {
@@ -92,7 +113,7 @@ static inline struct mr_device *case_device(enum mr_cpu_isa isa, int threads, en
     mr_cpu_isa_limit(isa);
     if (mr_ops_cpu()->open(&options, &device, NULL) != MR_OK)
         abort();
-    mr_cpu_isa_limit(MR_CPU_AVX2);
+    mr_cpu_isa_limit(MR_CPU_ISAS - 1);
     return device;
 }
 

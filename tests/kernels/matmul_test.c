@@ -82,10 +82,14 @@ static void check_all_shapes(enum mr_cpu_isa isa, enum mr_precision precision, d
 }
 
 TEST(plain_product_is_right) { check_all_shapes(MR_CPU_PLAIN, MR_EXACT, 2e-6); }
-TEST(exact_product_is_right) { check_all_shapes(MR_CPU_AVX2, MR_EXACT, 2e-6); }
+TEST(exact_product_is_right)
+{
+    EACH_FAST_PATH(isa)
+        check_all_shapes(isa, MR_EXACT, 2e-6);
+}
 
 /* Rows alone, in chunks and together, on 1, 2 and 3 threads: the same bits. parts: of three formats, as q, k, v may be. */
-static void check_same_bits(enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
+static void check_same_bits_of(enum mr_cpu_isa isa, enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
 {
     enum { ROWS = 200, N0 = 70, N1 = 33, N2 = 64, N = N0 + N1 + N2 };
     struct mr_weight_part parts[3] = {{.dtype = part_dtypes[0], .data = case_weights(part_dtypes[0], N0, k), .rows = N0},
@@ -93,7 +97,7 @@ static void check_same_bits(enum mr_precision precision, const enum mr_dtype par
                                       {.dtype = part_dtypes[2], .data = case_weights(part_dtypes[2], N2, k), .rows = N2}};
     float *in = case_floats((size_t)(ROWS * k), -2, 2), *bias = case_floats(N, -1, 1), *first = case_poison(ROWS * N), *out = case_poison(ROWS * N);
     for (int threads = 1; threads <= 3; threads++) {
-        struct mr_device *device = case_device(MR_CPU_AVX2, threads, precision, ROWS_MAX);
+        struct mr_device *device = case_device(isa, threads, precision, ROWS_MAX);
         struct mr_weight *weight = NULL;
         EXPECT_EQ(mr_ops_cpu()->weight_open(device, parts, 3, k, &weight, NULL), MR_OK);
         if (threads == 1) {
@@ -117,6 +121,12 @@ static void check_same_bits(enum mr_precision precision, const enum mr_dtype par
     free(in), free(bias), free(first), free(out);
 }
 
+static void check_same_bits(enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
+{
+    EACH_FAST_PATH(isa)
+        check_same_bits_of(isa, precision, part_dtypes, k);
+}
+
 TEST(exact_product_has_the_same_bits)
 {
     check_same_bits(MR_EXACT, (const enum mr_dtype[]){MR_Q4_1, MR_Q4_0, MR_Q8_0}, 576);
@@ -126,7 +136,11 @@ TEST(exact_product_has_the_same_bits)
 }
 
 TEST(plain_fast_product_is_near) { check_all_shapes(MR_CPU_PLAIN, MR_FAST, 8e-3); }
-TEST(fast_product_is_near) { check_all_shapes(MR_CPU_AVX2, MR_FAST, 8e-3); }
+TEST(fast_product_is_near)
+{
+    EACH_FAST_PATH(isa)
+        check_all_shapes(isa, MR_FAST, 8e-3);
+}
 
 TEST(fast_product_has_the_same_bits)
 {
@@ -142,9 +156,9 @@ static void check_paths_agree(enum mr_precision precision)
         enum { ROWS = 9, N = 45, K = 768 };
         uint8_t *data = case_weights(dtypes[t], N, K);
         struct mr_weight_part part = {.dtype = dtypes[t], .data = data, .rows = N};
-        float *in = case_floats(ROWS * K, -1, 1), *bias = case_floats(N, -1, 1), *out[2];
-        for (int isa = 0; isa < 2; isa++) {
-            struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1, precision, ROWS_MAX);
+        float *in = case_floats(ROWS * K, -1, 1), *bias = case_floats(N, -1, 1), *out[MR_CPU_ISAS] = {NULL};
+        EACH_PATH(isa) {
+            struct mr_device *device = case_device(isa, 1, precision, ROWS_MAX);
             struct mr_weight *weight = NULL;
             out[isa] = case_poison(ROWS * N);
             EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, K, &weight, NULL), MR_OK);
@@ -152,8 +166,11 @@ static void check_paths_agree(enum mr_precision precision)
             mr_ops_cpu()->weight_close(device, weight);
             mr_ops_cpu()->close(device);
         }
-        EXPECT(memcmp(out[0], out[1], ROWS * N * sizeof(float)) == 0);
-        free(data), free(in), free(bias), free(out[0]), free(out[1]);
+        EACH_PATH(isa) {
+            EXPECT(memcmp(out[0], out[isa], ROWS * N * sizeof(float)) == 0);
+            free(isa ? out[isa] : NULL);
+        }
+        free(data), free(in), free(bias), free(out[0]);
     }
 }
 
@@ -162,7 +179,7 @@ TEST(fast_paths_agree_bit_for_bit) { check_paths_agree(MR_FAST); }
 
 TEST(weights_out_of_limits_are_refused)
 {
-    struct mr_device *device = case_device(MR_CPU_AVX2, 1, MR_EXACT, 1);
+    struct mr_device *device = case_device(MR_CPU_ISAS - 1, 1, MR_EXACT, 1);
     uint8_t byte = 0;
     struct mr_weight_part part = {.dtype = MR_Q4_1, .data = &byte, .rows = 1}, float8 = {.dtype = MR_E4M3, .data = &byte, .rows = 1}, many[9] = {part};
     struct mr_weight *weight = NULL;

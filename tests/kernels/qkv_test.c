@@ -88,17 +88,17 @@ TEST(qkv_is_right)
         {2, 2, 20, 20, MR_ROPE_HALF, false, false, 1, MR_F32, MR_F32},   {3, 1, 64, 64, MR_ROPE_NONE, true, true, 1, MR_F32, MR_F32},
     };
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        check_form(MR_CPU_PLAIN, &forms[i]);
-        check_form(MR_CPU_AVX2, &forms[i]);
+        EACH_PATH(isa)
+            check_form(isa, &forms[i]);
     }
 }
 
 TEST(qkv_paths_agree_bit_for_bit) /* no sum is involved without norms: rotation and bias round alike */
 {
     enum { WIDTH = 5 * 64 };
-    float *before = case_floats(ROWS * WIDTH, -2, 2), *frequency = case_floats(32, 0, 1), *qkv[2];
-    for (int isa = 0; isa < 2; isa++) {
-        struct mr_device *device = case_device(isa ? MR_CPU_AVX2 : MR_CPU_PLAIN, 1 + isa, MR_EXACT, 64);
+    float *before = case_floats(ROWS * WIDTH, -2, 2), *frequency = case_floats(32, 0, 1), *qkv[MR_CPU_ISAS] = {NULL};
+    EACH_PATH(isa) {
+        struct mr_device *device = case_device(isa, 1 + (int)isa, MR_EXACT, 64);
         float *k = case_poison(64 * ROWS), *v = case_poison(64 * ROWS);
         struct mr_kv_view kv = {.k = k, .v = v, .k_dtype = MR_F32, .v_dtype = MR_F32, .n_blocks = ROWS, .block_tokens = 1, .n_kv_heads = 1, .head_dim = 64,
                                 .token_stride = 64, .head_stride = 64, .block_stride = 64};
@@ -115,8 +115,11 @@ TEST(qkv_paths_agree_bit_for_bit) /* no sum is involved without norms: rotation 
         mr_ops_cpu()->close(device);
         free(k), free(v);
     }
-    EXPECT(memcmp(qkv[0], qkv[1], ROWS * WIDTH * sizeof *before) == 0);
-    free(before), free(frequency), free(qkv[0]), free(qkv[1]);
+    EACH_PATH(isa) {
+        EXPECT(memcmp(qkv[0], qkv[isa], ROWS * WIDTH * sizeof *before) == 0);
+        free(isa ? qkv[isa] : NULL);
+    }
+    free(before), free(frequency), free(qkv[0]);
 }
 
 TEST_MAIN(TEST_CASE(qkv_is_right), TEST_CASE(qkv_paths_agree_bit_for_bit))
