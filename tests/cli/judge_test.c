@@ -453,6 +453,27 @@ TEST(a_race_of_two_starts_is_none)
     mr_arena_fini(&r.arena);
 }
 
+/* Seven days after its end a run's result may be gone; a moment before, it must be there. */
+TEST(results_are_missed_as_long_as_they_are_kept)
+{
+    const int64_t days = MR_JUDGE_RESULT_DAYS * INT64_C(86400000);
+    r = (struct recorded){.options = &options, .clock_ms = 1000, .tick_ms = TICK_MS};
+    recorded_job(&r, &plans[0]);
+    size_t result = r.n - 1; /* the last record; before it the terminal */
+    EXPECT(strstr(r.records[result].topic.p, ".results") != NULL);
+    for (int late = 0; late < 2; late++) {
+        struct mr_judge *judge = mr_judge_open(&options);
+        mr_judge_now(judge, r.records[result - 1].timestamp_ms + days + late);
+        for (size_t i = 0; i < result; i++)
+            EXPECT(mr_judge_add(judge, &r.records[i]));
+        const struct mr_judge_report *report = mr_judge_finish(judge);
+        EXPECT_EQ(report->lost, !late);
+        EXPECT_EQ(report->violations + report->duplicates, 0);
+        mr_judge_close(judge);
+    }
+    mr_arena_fini(&r.arena);
+}
+
 /* With the deaths told, a recovery begins there; without one there is none; a broker that comes back begins it anew. */
 TEST(recovery_is_counted_from_deaths)
 {
@@ -582,7 +603,7 @@ int main(int argc, char **argv)
     static const struct test_case cases[] = {
         TEST_CASE(all_is_well), TEST_CASE(a_dropped_record_is_reported), TEST_CASE(reordered_records_are_reported), TEST_CASE(an_altered_field_is_reported),
         TEST_CASE(altered_inputs_and_outcomes_are_reported), TEST_CASE(keys_and_headers_are_held_against_values), TEST_CASE(repeats_and_strangers),
-        TEST_CASE(a_race_of_two_starts_is_none), TEST_CASE(recovery_is_counted_from_deaths), TEST_CASE(hostile_records_change_nothing),
+        TEST_CASE(a_race_of_two_starts_is_none), TEST_CASE(results_are_missed_as_long_as_they_are_kept), TEST_CASE(recovery_is_counted_from_deaths), TEST_CASE(hostile_records_change_nothing),
         TEST_CASE(a_shared_writer_is_told), TEST_CASE(complaints_are_printable), TEST_CASE(every_job_is_told)};
     struct mr_err err;
     if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)

@@ -191,6 +191,8 @@ static int check_run(struct check *c)
     struct mr_judge *judge = mr_judge_open(c->client.options);
     if (!judge)
         return mr_cli_fail("out of memory");
+    struct mr_clock clock = mr_clock_system();
+    mr_judge_now(judge, mr_clock_wall_ms(&clock));
     int code = c->deaths ? check_deaths(c, judge) : MR_EXIT_DONE;
     if (code == MR_EXIT_DONE)
         code = check_read(c, judge);

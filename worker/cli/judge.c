@@ -29,6 +29,7 @@ struct mr_judge *mr_judge_open(const struct mr_options *options)
     if (!judge)
         return NULL;
     judge->options = options;
+    judge->now_ms = INT64_MIN;
     judge->last = &judge->first;
     judge->report.complaints = calloc(MR_JUDGE_COMPLAINTS_MAX, sizeof *judge->report.complaints);
     if (judge->report.complaints)
@@ -106,6 +107,8 @@ bool mr_judge_death(struct mr_judge *judge, struct mr_str worker, int64_t time_m
     judge->deaths = death;
     return death->worker.p != NULL;
 }
+
+void mr_judge_now(struct mr_judge *judge, int64_t now_ms) { judge->now_ms = now_ms; }
 
 /* ---- runs ---- */
 

@@ -11,6 +11,7 @@
 enum {
     MR_JUDGE_COMPLAINTS_MAX = 1000, /* told one by one; past it they are only counted */
     MR_JUDGE_UNSEEN_MS = 2000,      /* a START may not know of another process's that came at most so long before it */
+    MR_JUDGE_RESULT_DAYS = 7,       /* results are kept so long (wire.md): a run that ended before needs none */
 };
 
 struct mr_judge_report {
@@ -51,6 +52,8 @@ void mr_judge_close(struct mr_judge *judge);
 /* A worker's process died at that time (broker's clock, ms): recoveries are then counted from deaths alone. worker "*": from this
  * time on things could go on again (the broker's return): a recovery under way begins anew. Before add. false: no memory. */
 bool mr_judge_death(struct mr_judge *judge, struct mr_str worker, int64_t time_ms);
+/* The present time, in the broker's ms; without it no result is too old to be missed. */
+void mr_judge_now(struct mr_judge *judge, int64_t now_ms);
 /* Takes a record (copied) of a topic of the options' routes; others are passed over. false: no memory. */
 bool mr_judge_add(struct mr_judge *judge, const struct mr_record *record);
 /* Once, when everything is added. The report lives with the judge; NULL: no memory. */

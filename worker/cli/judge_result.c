@@ -4,7 +4,8 @@
  * 1 The result is made by worker/result.h, as an owner makes it, of the input record's job and what the log holds.
  * 2 The prompt's token ids, where a result holds them and the job gave text, only the tokenizer could make again: they are taken from
  *   the result, must be as many as the terminal's usage says, and are counted as unchecked; all else of that result is compared.
- * 3 A dead letter is the input record (or nothing, where both do not fit), with the terminal's reason, field and message.
+ * 3 A result that retention may have taken is not missed; one that is there is compared all the same.
+ * 4 A dead letter is the input record (or nothing, where both do not fit), with the terminal's reason, field and message.
  * Thread: the judge's. Rejected: loading the model for 2 (check would then need it, and the digest in START names it already). */
 #include "worker/cli/judge_state.h"
 
@@ -119,10 +120,11 @@ static bool results_fit(struct mr_judge *judge, const struct judge_run *j, const
 
 static void judge_results(struct mr_judge *judge, struct judge_run *j, struct mr_job *job, const struct mr_stream_record *end)
 {
-    if (!j->results) {
+    bool kept = judge->now_ms == INT64_MIN || judge->now_ms - j->last_ms <= MR_JUDGE_RESULT_DAYS * INT64_C(86400000);
+    if (!j->results && kept)
         judge_complain(judge, j, JUDGE_LOST, "the result is missing");
+    if (!j->results)
         return;
-    }
     bool borrowed = end->kind != MR_FOLD_FAILED && job->return_token_ids && !job->prompt_ids;
     if (borrowed && !borrow_prompt_ids(judge, &j->results->record, end->usage.prompt_tokens, job)) {
         judge_complain(judge, j, JUDGE_VIOLATION, "the result has not the prompt's %d token ids", end->usage.prompt_tokens);

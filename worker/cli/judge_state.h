@@ -73,6 +73,7 @@ struct mr_judge {
     struct judge_partition *partitions;
     struct judge_process *processes;
     struct judge_death *deaths;
+    int64_t now_ms;                     /* INT64_MIN: not told */
     struct judge_kept *orphans;         /* results and dead letters until finish gives them to their runs */
     struct mr_judge_report report;
     bool out_of_memory;
