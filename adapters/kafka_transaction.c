@@ -11,7 +11,9 @@
  * 3. Whatever becomes of a transaction, each of its commits is answered once. After an EndTxn whose answer was lost, and after
  *    any other error that aborting does not settle, the producer is made anew under its old name: its init settles what was
  *    left open, so that a late EndTxn can never meet a later transaction (librdkafka has no transactions v2).
- * 4. A reader sees outcomes only when they are committed: results need isolation.level = read_committed (librdkafka's default).
+ * 4. A transaction that its owner's death leaves open holds back whoever takes its partitions over until the broker aborts it,
+ *    after TRANSACTION_MS and at most the broker's own interval of looking (10 s by default): hence the short time.
+ * 5. A reader sees outcomes only when they are committed: results need isolation.level = read_committed (librdkafka's default).
  *
  * Rejected: one producer for streams and transactions (no token would be visible before a commit); a transaction a job. */
 #include "adapters/kafka_private.h"
@@ -26,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALL_MS = 10000, TRANSACTION_MS = 60000, TOGETHER_MAX = 64 };
+enum { CALL_MS = 8000, TRANSACTION_MS = 10000, TOGETHER_MAX = 64 };
 
 struct held {
     struct held *next;
@@ -294,6 +296,7 @@ enum mr_status kafka_transaction_open(struct kafka *k, const char *group, struct
     snprintf(text, sizeof text, "%d", TRANSACTION_MS);
     rd_kafka_conf_set(t->conf, "transactional.id", id, NULL, 0);
     rd_kafka_conf_set(t->conf, "transaction.timeout.ms", text, NULL, 0);
+    rd_kafka_conf_set(t->conf, "delivery.timeout.ms", text, NULL, 0); /* no longer than the transaction */
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
     k->transaction = t;
