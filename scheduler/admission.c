@@ -1,7 +1,11 @@
 /* Who may hold KV (scheduling.md 3.7; Past-Future, arXiv 2507.10150). A job is admitted when the peak of what the residents of
  * its class and the classes before it will hold, each at a quantile of its output length, fits the pool less the class's
- * headroom. Residents are kept as sums by foreseen remainder, moved as they grow and produce; a test is one pass over the sums: peak = max over remainders r of (held by those that last r or longer + r x their number). What tests
- * true is then given the blocks of its whole known prefix, from lower tiers if it must. */
+ * headroom. Residents are kept as sums by foreseen remainder, moved as they grow and produce; a test is one pass over the sums:
+ * peak = max over remainders r of (held by those that last r or longer + r x their number). What tests true is then given the
+ * blocks of its whole known prefix, from lower tiers if it must.
+ *
+ * 1. A job is resident with all its blocks or not at all. 2. Every resident stands in exactly one bucket of remainders. 3. A
+ * match is looked up anew only when a name in its cells came or went. Engine thread, no malloc. */
 #include "scheduler/core.h"
 
 #include "base/check.h"

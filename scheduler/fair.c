@@ -141,7 +141,7 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
         return alike(s, a) > alike(s, b);
     int64_t a_rest = a->predicted - a->output, b_rest = b->predicted - b->output;
     if (a->class == MR_TIER_BULK && part_on(s, MR_PART_BLEND) && a->known * b_rest != b->known * a_rest)
-        return (a->known * b_rest > b->known * a_rest) == (memory_bound(s) != MUTANT(MUTANT_BLEND_REVERSED)); /* prefill-heavy where memory binds, else decode-heavy */
+        return (a->known * b_rest > b->known * a_rest) == (memory_bound(s) != MUTANT(MUTANT_BLEND_REVERSED)); /* the prefill-heavy one */
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
 
@@ -198,10 +198,18 @@ static int32_t group_next(const struct mr_sched *s, const struct flow *flow, int
     return fit ? j : -1;
 }
 
-/* The best of the first `visible` of one level; jobs of a group that is warming wait for it. */
-static int32_t level_best(const struct mr_sched *s, struct flow *flow, int level)
+/* Of a flow with more jobs than are in sight: the next of its best group, wherever it stands. */
+static int32_t group_any(struct mr_sched *s, const struct flow *flow, int level)
 {
-    int32_t best = part_on(s, MR_PART_PREFIX) ? group_next(s, flow, level) : -1, seen = 0;
+    int32_t j = level == LEVEL_PREEMPTED ? -1 : groups_best(s, (int32_t)(flow - s->flows));
+    return j >= 0 && s->jobs[j].level == level && s->jobs[j].preempted_step != s->step ? j : -1;
+}
+
+/* The best of the first `visible` of one level; jobs of a group that is warming wait for it. */
+static int32_t level_best(struct mr_sched *s, struct flow *flow, int level)
+{
+    int32_t best = !part_on(s, MR_PART_PREFIX) ? -1 : flow->n_waiting > s->config.visible ? group_any(s, flow, level) : group_next(s, flow, level);
+    int32_t seen = 0;
     if (best >= 0) {
         match_refresh(s, &s->jobs[best]);
         return best;
@@ -232,7 +240,7 @@ static void best_set(const struct mr_sched *s, struct flow *flow, int32_t j)
     flow->best_end = j >= 0 ? s->jobs[j].end_ns : NEVER;
 }
 
-static void flow_best(const struct mr_sched *s, struct flow *flow)
+static void flow_best(struct mr_sched *s, struct flow *flow)
 {
     int32_t best = -1;
     flow->best_step = s->step;
@@ -328,7 +336,8 @@ static void pick_look(struct pick *pick, int32_t f)
 static bool in_window(const struct mr_sched *s, int c, int32_t f, int64_t window)
 {
     const struct heap *heap = &s->classes[c].flows;
-    return heap_has(heap, f) && (MUTANT(MUTANT_WINDOW_IGNORED) || (heap->keys[f] - heap->keys[heap->items[0]]) * flow_of(s, c, (uint32_t)f)->weight <= window);
+    return heap_has(heap, f) &&
+           (MUTANT(MUTANT_WINDOW_IGNORED) || (heap->keys[f] - heap->keys[heap->items[0]]) * flow_of(s, c, (uint32_t)f)->weight <= window);
 }
 
 static int64_t window_of(const struct mr_sched *s)

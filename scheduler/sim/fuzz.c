@@ -87,6 +87,10 @@ void sim_fuzz_scenario(uint64_t seed, struct sim_scenario *s)
     }
     s->error_permille = one_in(&r, 3) ? 200 : 0;
     s->stall_permille = one_in(&r, 4) ? 10 : 0;
+    c->pace_permille = one_in(&r, 4) ? between(&r, 600, 1000) : 0;
+    c->visible = one_in(&r, 3) ? between(&r, 2, 8) : 0;
+    for (int32_t t = 0; t < n_tenants; t++)
+        s->contract[t].scavenge = s->contract[t].rate_tokens && one_in(&r, 2);
 }
 
 /* ---- shrinking: one way to be smaller at a time ---- */
@@ -189,16 +193,16 @@ void sim_scenario_print(const struct sim_scenario *s, struct mr_buf *out)
                 (long long)c->cost.context_ps, (long long)c->cost.pair_ps, (long long)c->cost.overhead_ps);
     mr_buf_addf(out,
             "blocks %d\nblock_tokens %d\nmax_seqs %d\nmax_step %d\nmax_jobs %d\nmax_context %d\nquantum %d\nfloor_tokens %d\nforced_chunk %d\n"
-                "window %d\n", c->n_blocks, c->block_tokens, c->max_seqs, c->max_step_tokens, c->max_jobs, c->max_context, c->chunk_quantum,
-                c->floor_tokens, c->forced_chunk, c->window_tokens);
+                "window %d\npace %d\nvisible %d\n", c->n_blocks, c->block_tokens, c->max_seqs, c->max_step_tokens, c->max_jobs, c->max_context, c->chunk_quantum,
+                c->floor_tokens, c->forced_chunk, c->window_tokens, c->pace_permille, c->visible);
     for (int t = 0; t < MR_TIER_COUNT; t++)
         mr_buf_addf(out, "slo %s %g %g\nfloor %s %d\n", tiers[t], (double)c->tier[t].ttft_ns / 1e6, (double)c->tier[t].tpot_ns / 1e6, tiers[t],
                     c->tier[t].floor_permille);
     for (int t = 0; t < SIM_TENANTS_MAX; t++)
         if (s->has_contract[t])
-            mr_buf_addf(out, "tenant %d weight=%d rate=%lld burst=%lld concurrency=%d queued=%lld\n", t, s->contract[t].weight,
+            mr_buf_addf(out, "tenant %d weight=%d rate=%lld burst=%lld concurrency=%d queued=%lld scavenge=%d\n", t, s->contract[t].weight,
                         (long long)s->contract[t].rate_tokens, (long long)s->contract[t].burst_tokens, s->contract[t].concurrency,
-                        (long long)s->contract[t].queued_tokens);
+                        (long long)s->contract[t].queued_tokens, s->contract[t].scavenge);
     for (int i = 0; i < s->n_loads; i++)
         load_print(&s->loads[i], out);
     for (int i = 0; i < s->n_faults; i++)

@@ -109,12 +109,18 @@ static int class_of(const struct sim_job *job, const struct mr_sched_job_info *i
 
 /* ---- the budget, derived again (I1, I13, the two traps of section 2) ---- */
 
+static int64_t tpot_of(const struct mr_sched_config *config, int tier)
+{
+    int32_t pace = tier == MR_TIER_REALTIME && config->pace_permille ? config->pace_permille : 1000;
+    return config->tier[tier].tpot_ns / 1000 * pace;
+}
+
 static int64_t due_of(const struct sim_view *view, const struct sim_job *job, const struct mr_sched_job_info *info)
 {
     const struct mr_sched_tier_config *tier = &view->scenario->config.tier[job->tier];
     if (info->relegated || info->promoted || job->tier > MR_TIER_STANDARD || !tier->tpot_ns)
         return INT64_MAX;
-    return job->produced ? job->first_ns + tier->tpot_ns * job->produced : job->arrival_ns + tier->ttft_ns;
+    return job->produced ? job->first_ns + tpot_of(&view->scenario->config, job->tier) * job->produced : job->arrival_ns + tier->ttft_ns;
 }
 
 static int64_t budget_expected(const struct sim_view *view)
@@ -135,7 +141,7 @@ static int64_t budget_expected(const struct sim_view *view)
             return -1; /* expires or is promoted in this very plan */
         if (class > MR_TIER_STANDARD)
             continue;
-        tpot = config->tier[class].tpot_ns < tpot ? config->tier[class].tpot_ns : tpot;
+        tpot = tpot_of(config, class) < tpot ? tpot_of(config, class) : tpot;
         if (info.resident && job->prompt + job->produced - info.computed == 1)
             load = cost_load_sum(load, cost_load_decode(info.computed));
     }

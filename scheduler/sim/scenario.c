@@ -177,6 +177,8 @@ static enum mr_status tenant_parse(const struct parse *parse, char *words)
             contract->concurrency = (int32_t)value;
         else if (strcmp(word, "queued") == 0)
             contract->queued_tokens = value;
+        else if (strcmp(word, "scavenge") == 0)
+            contract->scavenge = value != 0;
         else
             return bad(parse, "no such key of a tenant", word);
     }
@@ -262,6 +264,7 @@ static enum mr_status numbers_parse(const struct parse *parse, char *words)
     } integers[] = {{"blocks", &config->n_blocks}, {"block_tokens", &config->block_tokens}, {"max_seqs", &config->max_seqs},
                     {"max_step", &config->max_step_tokens}, {"max_jobs", &config->max_jobs}, {"max_context", &config->max_context},
                     {"quantum", &config->chunk_quantum}, {"floor_tokens", &config->floor_tokens}, {"forced_chunk", &config->forced_chunk},
+                    {"pace", &config->pace_permille},
                     {"visible", &config->visible}, {"window", &config->window_tokens}, {"workers", &scenario->workers},
                     {"error", &scenario->error_permille}, {"stalls", &scenario->stall_permille}, {"bias", &scenario->bias_permille}};
     char *save = NULL;
@@ -367,6 +370,7 @@ static const struct policy policies[] = {
     {"ours-no-quantiles", MR_PART_QUANTILES, 0, 0, false},
     {"ours-no-victims", MR_PART_VICTIMS, 0, 0, false},
     {"ours-no-cap", MR_PART_CAP, 0, 0, false},
+    {"ours-no-blend", MR_PART_BLEND, 0, 0, false},
     {"ours-no-lift", MR_PART_LIFT, 0, 0, false},
     {"ours-no-guard", MR_PART_GUARD, 0, 0, false},
     {"ours-no-window", MR_PART_WINDOW, 0, 0, false},

@@ -40,7 +40,8 @@ TEST(a_feasible_set_misses_no_deadline) /* I14: exact model; what fits must be o
     int64_t finished = 0;
     for (int seed = 1; seed <= 6; seed++) {
         char text[512];
-        snprintf(text, sizeof text, "card h200-8b\nblocks 30000 block_tokens 16 max_seqs 256 max_context 8192\nslo realtime 500 50\nseconds 10 drain 1\n"
+        snprintf(text, sizeof text, "card h200-8b\nblocks 30000 block_tokens 16 max_seqs 256 max_context 8192\nslo realtime 500 50\n"
+                                    "seconds 10 drain 1\n"
                                     "seed %d\nload tenants=0-3 tier=realtime source=poisson:%g prompt=%d~0.8 output=60~0.8 max=400\n%s", seed,
                  0.5 + seed % 4 * 0.5, 300 + 100 * (seed % 3), /* and bulk that takes all that is left */
                  seed % 2 ? "" : "load tenants=5 tier=bulk source=backlog:32 prompt=800~0.8 output=100~0.5\n");
@@ -85,7 +86,8 @@ static void bulk_step(struct bulk_run *run)
 TEST(no_accepted_bulk_job_misses_its_deadline) /* I15: the rate stays what it was measured to be; more is asked for than it can do */
 {
     static struct bulk_run run;
-    struct mr_sched_config config = {.n_blocks = 4000, .block_tokens = 16, .max_seqs = 16, .max_step_tokens = 512, .max_jobs = 16384, .max_tenants = 3,
+    struct mr_sched_config config = {.n_blocks = 4000, .block_tokens = 16, .max_seqs = 16, .max_step_tokens = 512, .max_jobs = 16384,
+                                     .max_tenants = 3,
                                      .max_context = 1024, .chunk_quantum = 16, .cost = {0, 20000000000, 200000000, 0, 0, 0, 0}};
     unsigned seed = 5;
     REQUIRE(mr_sched_open(&config, &run.sched, NULL) == MR_OK);
@@ -139,7 +141,8 @@ TEST(the_queue_is_bounded_at_95_percent_of_capacity) /* I21 */
     EXPECT_EQ(sim_scenario_parse(&scenario, text, &err), MR_OK);
     EXPECT_EQ(sim_run(&scenario, &options, &result, &err), MR_OK);
     double jobs_s = (double)result.finished / result.seconds * 0.95; /* a load that is 0.95 of what was done of a backlog */
-    snprintf(text, sizeof text, "%sseconds %d drain 1\nload tenants=0-3 tier=bulk source=poisson:%g prompt=100~0.5 output=30~0.5\n", card, seconds, jobs_s / 4);
+    snprintf(text, sizeof text, "%sseconds %d drain 1\nload tenants=0-3 tier=bulk source=poisson:%g prompt=100~0.5 output=30~0.5\n", card, seconds,
+             jobs_s / 4);
     EXPECT_EQ(sim_scenario_parse(&scenario, text, &err), MR_OK);
     EXPECT_EQ(sim_run(&scenario, &options, &result, &err), MR_OK);
     const struct sim_tier_result *bulk = &result.tier[MR_TIER_BULK];

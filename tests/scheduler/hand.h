@@ -26,7 +26,8 @@ static inline struct mr_sched *hand_open(const struct mr_sched_config *config)
 /* Arrives at its id in ns, so that ids are an order. */
 static inline enum mr_status hand_submit(struct mr_sched *s, uint64_t id, uint32_t tenant, int tier, int32_t known, int32_t output)
 {
-    struct mr_sched_job job = {.id = id, .tenant = tenant, .tier = tier, .known_tokens = known, .max_tokens = known + output, .arrival_ns = (int64_t)id};
+    struct mr_sched_job job = {.id = id, .tenant = tenant, .tier = tier, .known_tokens = known, .max_tokens = known + output,
+                               .arrival_ns = (int64_t)id};
     return mr_sched_submit(s, &job, 0, NULL);
 }
 
