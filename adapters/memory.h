@@ -2,8 +2,9 @@
  * faults from a seed. Everything happens on a virtual clock; the same seed and calls give the same events.
  *
  * What it does on request: delays appends and reports, reorders reports of different partitions, loses a record and reports an
- * error (while later ones arrive, as librdkafka 2.0.2 can), does a transaction and loses its answer, keeps a record and reports an error all the same, appends one twice,
- * refuses commits, kicks members that do not poll (they learn it late), forgets generations and commits, cuts a log's start.
+ * error (while later ones arrive, as librdkafka 2.0.2 can), keeps a record and reports an error all the same, does a transaction
+ * and loses its answer, appends a record twice, refuses commits, kicks members that do not poll (they learn it late), forgets
+ * generations and commits, cuts a log's start.
  *
  * One thread drives all clients. poll never waits. */
 #ifndef MR_ADAPTERS_MEMORY_H

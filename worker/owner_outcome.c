@@ -105,7 +105,8 @@ static void publish_dead(struct mr_owner *owner, struct mr_run *run, const struc
     headers[n++] = (struct mr_header){MR_STR("mr-dead-job"), owner_out_str(owner, run->name)};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-src"), owner_out_format(owner, "%lld.%lld", (long long)run->src.offset,
         (long long)run->src.timestamp_ms)};
-    headers[n++] = (struct mr_header){MR_STR("mr-dead-position"), owner_out_format(owner, "%s/%d/%lld", p->topic, p->number, (long long)run->src.offset)};
+    headers[n++] = (struct mr_header){MR_STR("mr-dead-position"),
+                                      owner_out_format(owner, "%s/%d/%lld", p->topic, p->number, (long long)run->src.offset)};
     headers[n++] = (struct mr_header){MR_STR("mr-dead-history"), history_text(owner, run)};
     record.n_headers = n;
     if (bytes > owner->config.max_dead_bytes)

@@ -31,7 +31,7 @@ ALLOWED = {
 }
 # header prefix -> files that may include it.
 THIRD_PARTY = {
-    r"librdkafka/": r"^adapters/(kafka|dev_broker)",
+    r"librdkafka/": r"^(tests/)?adapters/(kafka|dev_broker)",
     r"hiredis/": r"^adapters/redis",
     r"microhttpd\.h": r"^adapters/http",
     r"(ncurses|curses)\.h": r"^adapters/screen\.c$",
