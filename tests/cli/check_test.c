@@ -18,11 +18,8 @@ static void open_world(void)
 
 static const char *write_deaths(const char *text)
 {
-    static char path[64];
-    snprintf(path, sizeof path, "/tmp/millrace-check-%d", (int)getpid());
-    FILE *file = fopen(path, "w");
-    CHECK(file && fputs(text, file) >= 0);
-    fclose(file);
+    static char path[96];
+    world_file(path, "check", text);
     return path;
 }
 
@@ -85,10 +82,5 @@ int main(int argc, char **argv)
 {
     static const struct test_case cases[] = {TEST_CASE(a_line_a_job), TEST_CASE(a_job_that_is_still_running_is_told), TEST_CASE(deaths_come_from_a_file),
                                              TEST_CASE(a_stranger_needs_no_configuration)};
-    struct mr_err err;
-    if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)
-        return 1;
-    int code = test_run(cases, sizeof cases / sizeof *cases, argc, argv);
-    mr_options_fini(&options);
-    return code;
+    return world_main(cases, sizeof cases / sizeof *cases, argc, argv);
 }

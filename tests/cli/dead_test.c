@@ -277,10 +277,5 @@ int main(int argc, char **argv)
         TEST_CASE(letters_are_listed), TEST_CASE(a_letter_is_shown_whole), TEST_CASE(a_redrive_is_a_new_job_of_the_same_body),
         TEST_CASE(a_batch_line_and_undecodable_bytes), TEST_CASE(redrive_by_reason_and_tenant), TEST_CASE(a_letter_without_a_value_is_read_at_its_position),
         TEST_CASE(numbers_never_meet_and_never_change), TEST_CASE(names_have_their_limits), TEST_CASE(forged_letters)};
-    struct mr_err err;
-    if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)
-        return 1;
-    int code = test_run(cases, sizeof cases / sizeof *cases, argc, argv);
-    mr_options_fini(&options);
-    return code;
+    return world_main(cases, sizeof cases / sizeof *cases, argc, argv);
 }

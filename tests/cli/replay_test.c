@@ -22,16 +22,8 @@ static const char jobs[] =
     "{\"id\":\"bad\",\"prompt\":7}\n";
 enum { JOBS = 6 };
 
-static char job_path[64], result_path[64];
+static char job_path[96], result_path[96];
 static char results[OUT_BYTES];
-
-static void write_file(char path[64], const char *name, const char *text)
-{
-    snprintf(path, 64, "/tmp/millrace-replay-%d-%s", (int)getpid(), name);
-    FILE *file = fopen(path, "w");
-    CHECK(file && fputs(text, file) >= 0);
-    fclose(file);
-}
 
 static int lines_of(const char *text)
 {
@@ -59,7 +51,7 @@ static const char *line_of(const char *id)
 
 static void make_results(void)
 {
-    write_file(job_path, "jobs", jobs);
+    world_file(job_path, "replay-jobs", jobs);
     EXPECT_EQ(RUN(run, MODEL, job_path), MR_EXIT_FAILED); /* one is bad */
     strcpy(results, out);
     EXPECT_EQ(lines_of(results), JOBS);
@@ -78,13 +70,13 @@ static void write_changed(const char *id, const char *from, const char *to)
     const char *line = line_of(id), *at = strstr(line, from);
     REQUIRE(at != NULL);
     snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - line), line, to, at + strlen(from));
-    write_file(result_path, "results", changed);
+    world_file(result_path, "replay-results", changed);
 }
 
 TEST(what_was_made_is_the_same_again)
 {
     make_results();
-    write_file(result_path, "results", results);
+    world_file(result_path, "replay-results", results);
     EXPECT_EQ(RUN(replay, MODEL, "--job", job_path, result_path), MR_EXIT_FAILED); /* the bad one */
     EXPECT(strstr(out, "greedy: same, 6 tokens\n") && strstr(out, "seeded: same, 6 tokens\n") && strstr(out, "plain: same, 8 tokens\n"));
     EXPECT(strstr(out, "penal: same,") != NULL);
@@ -94,7 +86,7 @@ TEST(what_was_made_is_the_same_again)
     EXPECT(strstr(out, "{\"job\":\"plain\",\"verdict\":\"same\",\"tokens\":8,\"build\":\"") != NULL);
     EXPECT(strstr(out, "\"verdict\":\"refused\",\"reason\":\"the job failed") != NULL);
     EXPECT_EQ(lines_of(out), JOBS);
-    write_file(result_path, "results", line_of("line"));
+    world_file(result_path, "replay-results", line_of("line"));
     EXPECT_EQ(RUN(replay, MODEL, "--job", job_path, result_path), MR_EXIT_DONE);
     remove_files();
 }
@@ -111,7 +103,7 @@ static void change_number(const char *id, const char *key, int n)
     char *end;
     double number = strtod(at, &end);
     snprintf(changed, sizeof changed, "%.*s%.9g%s", (int)(at - line), line, number + 1, end);
-    write_file(result_path, "results", changed);
+    world_file(result_path, "replay-results", changed);
 }
 
 TEST(a_changed_result_differs_there)
@@ -160,7 +152,7 @@ TEST(another_maker_is_refused_by_name)
             printf("%s", errors);
         EXPECT(strstr(errors, changes[i][2]) != NULL);
     }
-    write_file(result_path, "results", line_of("greedy"));
+    world_file(result_path, "replay-results", line_of("greedy"));
     EXPECT_EQ(RUN(replay, MODEL, "--precision", "fast", "--job", job_path, result_path), MR_EXIT_FAILED);
     EXPECT(strstr(errors, "here is cpu-fast") != NULL);
     EXPECT_EQ(RUN(replay, MODEL, result_path), MR_EXIT_FAILED); /* `run` has no topic */
@@ -178,10 +170,10 @@ TEST(a_run_cut_short_is_run_as_far_as_it_came)
 {
     static const char *const changes[][2] = {{"\"status\":\"done\"", "\"status\":\"cancelled\""}, {"\"finish_reason\":\"length\"", "\"finish_reason\":\"cancelled\""},
                                              {"\"body_hash\"", "\"short_hash\""}};
-    write_file(job_path, "jobs", "{\"id\":\"greedy\",\"prompt\":\"abc\",\"max_tokens\":2,\"temperature\":0,\"return_token_ids\":true}\n");
+    world_file(job_path, "replay-jobs", "{\"id\":\"greedy\",\"prompt\":\"abc\",\"max_tokens\":2,\"temperature\":0,\"return_token_ids\":true}\n");
     EXPECT_EQ(RUN(run, MODEL, job_path), MR_EXIT_DONE);
     strcpy(results, out);
-    write_file(job_path, "jobs", jobs);
+    world_file(job_path, "replay-jobs", jobs);
     for (size_t i = 0; i < 3; i++) {
         write_changed("greedy", changes[i][0], changes[i][1]);
         FILE *file = fopen(result_path, "r");
@@ -214,7 +206,7 @@ TEST(the_job_is_read_at_its_src)
         snprintf(place, sizeof place, "\"route\":\"%s\",\"partition\":1,\"src\":\"0.%lld\",", wrong == 2 ? "none" : "standard",
                  (long long)record.timestamp_ms + (wrong == 1));
         snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - line), line, place, at);
-        write_file(result_path, "results", changed);
+        world_file(result_path, "replay-results", changed);
         EXPECT_EQ(RUN(replay, MODEL, result_path), wrong ? MR_EXIT_FAILED : MR_EXIT_DONE);
         EXPECT_STR(out, wrong ? "" : "plain: same, 8 tokens\n");
         EXPECT(!wrong || strstr(errors, wrong == 1 ? "millrace.jobs.standard/1/0 is gone" : "no route \"none\""));
@@ -236,10 +228,5 @@ int main(int argc, char **argv)
     static const struct test_case cases[] = {TEST_CASE(what_was_made_is_the_same_again), TEST_CASE(a_changed_result_differs_there),
                                              TEST_CASE(another_maker_is_refused_by_name), TEST_CASE(a_run_cut_short_is_run_as_far_as_it_came),
                                              TEST_CASE(the_job_is_read_at_its_src)};
-    struct mr_err err;
-    if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)
-        return 1;
-    int code = test_run(cases, sizeof cases / sizeof *cases, argc, argv);
-    mr_options_fini(&options);
-    return code;
+    return world_main(cases, sizeof cases / sizeof *cases, argc, argv);
 }

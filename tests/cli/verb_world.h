@@ -209,4 +209,24 @@ static void world_close(void)
     mr_arena_fini(&recorded.arena);
 }
 
+/* A file of that text, named by the test's process and name; path: where it is, to be unlinked. */
+static inline void world_file(char path[96], const char *name, const char *text)
+{
+    snprintf(path, 96, "/tmp/millrace-%s-%d", name, (int)getpid());
+    FILE *file = fopen(path, "w");
+    CHECK(file && fputs(text, file) >= 0);
+    fclose(file);
+}
+
+/* main of such a test: with the default options. */
+static inline int world_main(const struct test_case *cases, size_t n, int argc, char **argv)
+{
+    struct mr_err err;
+    if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)
+        return 1;
+    int code = test_run(cases, n, argc, argv);
+    mr_options_fini(&options);
+    return code;
+}
+
 #endif

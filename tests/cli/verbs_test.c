@@ -121,11 +121,8 @@ TEST(submit_appends_and_waits)
 
 static const char *write_file(const char *text)
 {
-    static char path[64];
-    snprintf(path, sizeof path, "/tmp/millrace-verbs-%d.jsonl", (int)getpid());
-    FILE *file = fopen(path, "w");
-    CHECK(file && fputs(text, file) >= 0);
-    fclose(file);
+    static char path[96];
+    world_file(path, "verbs.jsonl", text);
     return path;
 }
 
@@ -212,10 +209,5 @@ int main(int argc, char **argv)
         TEST_CASE(tail_shows_each_token_once), TEST_CASE(status_asks_the_store_then_the_streams), TEST_CASE(cancel_goes_to_the_control_topic),
         TEST_CASE(submit_appends_and_waits), TEST_CASE(a_file_goes_out_and_comes_back_in_order), TEST_CASE(check_judges_what_it_reads),
         TEST_CASE(topics_are_planned_made_and_judged), TEST_CASE(top_prints_heartbeats)};
-    struct mr_err err;
-    if (mr_options_open(&options, NULL, NULL, 0, &err) != MR_OK)
-        return 1;
-    int code = test_run(cases, sizeof cases / sizeof *cases, argc, argv);
-    mr_options_fini(&options);
-    return code;
+    return world_main(cases, sizeof cases / sizeof *cases, argc, argv);
 }

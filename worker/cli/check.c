@@ -9,29 +9,14 @@
 
 #include <stdio.h>
 
-#define CHECK_POLL_NS (MR_NS_PER_S / 10)
 enum { CHECK_TOPICS_MAX = 6 * MR_ROUTES_MAX, CHECK_SHOWN = 20, CHECK_LINE_MAX = 511 };
 
 struct check {
     struct mr_cli *cli;
     struct mr_client client;
-    const char *followed[CHECK_TOPICS_MAX];
-    int32_t n_followed, catching_up;
     const char *deaths;
     bool all, jobs;
 };
-
-/* Each topic once; one that is not there has nothing to say. */
-static void check_follow(struct check *c, const char *topic)
-{
-    for (int32_t i = 0; i < c->n_followed; i++)
-        if (strcmp(c->followed[i], topic) == 0)
-            return;
-    if (topic[0] == '\0')
-        return;
-    c->followed[c->n_followed++] = topic;
-    c->catching_up += mr_client_follow(&c->client, topic, -1, -1);
-}
 
 static void set_kinds(struct mr_value *map, const char *key, const int64_t *counts, struct mr_arena *arena)
 {
@@ -164,26 +149,20 @@ static int check_deaths(const struct check *c, struct mr_judge *judge)
     return code;
 }
 
+static bool check_take(void *self, const struct mr_record *record) { return mr_judge_add(self, record); }
+
 static int check_read(struct check *c, struct mr_judge *judge)
 {
     const struct mr_options *options = c->client.options;
+    const char *names[CHECK_TOPICS_MAX];
+    struct mr_client_topics topics = {.names = names, .what = "topic"};
     for (int32_t i = 0; i < options->n_routes; i++) {
         const struct mr_route *route = &options->routes[i];
-        const char *topics[] = {route->jobs, route->parked, route->stream, route->stream_parked, route->results, route->dead};
-        for (size_t k = 0; k < sizeof topics / sizeof *topics; k++)
-            check_follow(c, topics[k]);
+        const char *its[] = {route->jobs, route->parked, route->stream, route->stream_parked, route->results, route->dead};
+        for (size_t k = 0; k < sizeof its / sizeof *its; k++)
+            names[topics.n++] = its[k];
     }
-    if (c->catching_up == 0)
-        return mr_cli_fail("no topic of the configuration exists");
-    while (c->catching_up > 0 && !c->client.broken) {
-        struct mr_log_event event;
-        if (!mr_client_next(&c->client, CHECK_POLL_NS, &event))
-            continue;
-        if (event.kind == MR_LOG_FOLLOWED && !mr_judge_add(judge, &event.record))
-            return mr_cli_fail("out of memory");
-        c->catching_up -= event.kind == MR_LOG_CAUGHT_UP;
-    }
-    return c->client.broken ? MR_EXIT_FAILED : MR_EXIT_DONE;
+    return mr_client_read(&c->client, &topics, check_take, judge);
 }
 
 static int check_run(struct check *c)

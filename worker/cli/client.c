@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define CLIENT_REPORT_NS (30 * MR_NS_PER_S)
+#define CLIENT_POLL_NS (MR_NS_PER_S / 10)
 
 int mr_client_open(struct mr_client *client, struct mr_cli *cli)
 {
@@ -68,6 +69,29 @@ bool mr_client_delivered(struct mr_client *client, uint64_t tag, struct mr_log_e
         if (mr_client_next(client, left_ns, event) && event->kind == MR_LOG_DELIVERED && event->tag == tag)
             return true;
     return false;
+}
+
+int mr_client_read(struct mr_client *client, const struct mr_client_topics *topics, bool (*take)(void *self, const struct mr_record *record),
+                   void *self)
+{
+    int32_t catching_up = 0;
+    for (size_t i = 0; i < topics->n; i++) {
+        bool seen = topics->names[i][0] == '\0';
+        for (size_t k = 0; k < i; k++)
+            seen |= strcmp(topics->names[k], topics->names[i]) == 0;
+        catching_up += seen ? 0 : mr_client_follow(client, topics->names[i], -1, -1);
+    }
+    if (!catching_up)
+        return mr_cli_fail("no %s of the configuration exists", topics->what);
+    while (catching_up > 0 && !client->broken) {
+        struct mr_log_event event;
+        if (!mr_client_next(client, CLIENT_POLL_NS, &event))
+            continue;
+        if (event.kind == MR_LOG_FOLLOWED && !take(self, &event.record))
+            return mr_cli_fail("out of memory");
+        catching_up -= event.kind == MR_LOG_CAUGHT_UP;
+    }
+    return client->broken ? MR_EXIT_FAILED : MR_EXIT_DONE;
 }
 
 enum mr_status mr_client_record(struct mr_client *client, const char *topic, int32_t partition, int64_t offset, struct mr_arena *arena,

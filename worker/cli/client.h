@@ -30,6 +30,16 @@ enum mr_status mr_client_produce(struct mr_client *client, const struct mr_recor
 /* Waits for the report of tag, dropping other events; *event holds it (views until the next poll). false: none within 30 s. */
 bool mr_client_delivered(struct mr_client *client, uint64_t tag, struct mr_log_event *event);
 
+struct mr_client_topics {
+    const char *const *names; /* [n]; each is read once; an empty name is none */
+    size_t n;
+    const char *what;         /* how they are called when none of them exists */
+};
+/* Gives every record of the topics, from their start to their present end, in each partition's order. take false: no memory. Returns an
+ * exit code, explained. */
+int mr_client_read(struct mr_client *client, const struct mr_client_topics *topics, bool (*take)(void *self, const struct mr_record *record),
+                   void *self);
+
 /* The record at that place, copied into arena. MR_ERR_NOT_FOUND: retention took it, or it never was; MR_ERR_IO: no answer within 30 s. */
 enum mr_status mr_client_record(struct mr_client *client, const char *topic, int32_t partition, int64_t offset, struct mr_arena *arena,
                                 struct mr_record *out);

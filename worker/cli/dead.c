@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#define DEAD_POLL_NS (MR_NS_PER_S / 10)
-
 struct dead {
     struct mr_cli *cli;
     struct mr_client client;
@@ -28,29 +26,17 @@ struct dead {
     uint64_t tag;
 };
 
+static bool dead_take(void *self, const struct mr_record *record) { return mr_dead_letters_add(self, record); }
+
 static int dead_read(struct dead *d)
 {
     const struct mr_options *options = d->client.options;
-    int32_t catching_up = 0;
-    for (int32_t i = 0; i < options->n_routes; i++) {
-        bool seen = false;
-        for (int32_t k = 0; k < i; k++)
-            seen |= strcmp(options->routes[k].dead, options->routes[i].dead) == 0;
-        catching_up += seen ? 0 : mr_client_follow(&d->client, options->routes[i].dead, -1, -1);
-    }
-    if (!catching_up)
-        return mr_cli_fail("no dead topic of the configuration exists");
-    while (catching_up > 0 && !d->client.broken) {
-        struct mr_log_event event;
-        if (!mr_client_next(&d->client, DEAD_POLL_NS, &event))
-            continue;
-        if (event.kind == MR_LOG_FOLLOWED && !mr_dead_letters_add(&d->letters, &event.record))
-            return mr_cli_fail("out of memory");
-        catching_up -= event.kind == MR_LOG_CAUGHT_UP;
-    }
-    if (d->client.broken)
-        return MR_EXIT_FAILED;
-    return mr_dead_letters_sort(&d->letters) ? MR_EXIT_DONE : mr_cli_fail("out of memory");
+    const char *names[MR_ROUTES_MAX];
+    struct mr_client_topics topics = {.names = names, .n = (size_t)options->n_routes, .what = "dead topic"};
+    for (int32_t i = 0; i < options->n_routes; i++)
+        names[i] = options->routes[i].dead;
+    int code = mr_client_read(&d->client, &topics, dead_take, &d->letters);
+    return code != MR_EXIT_DONE || mr_dead_letters_sort(&d->letters) ? code : mr_cli_fail("out of memory");
 }
 
 static bool dead_is(const struct dead *d, const struct mr_dead_letter *letter)

@@ -18,8 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REPLAY_POLL_NS (MR_NS_PER_S / 10)
-
 static const struct mr_route replay_route = {
     .name = "run", .jobs = "run", .parked = "", .stream = "", .stream_parked = "", .results = "", .dead = "", .control = "",
     .tier = MR_TIER_STANDARD, .tenant_from_field = true, .tenant = "default",
@@ -314,37 +312,39 @@ static int replay_file(struct replay *r, const char *path)
     return next == MR_LINES_FAILED ? mr_cli_fail("%s cannot be read", path) : MR_EXIT_DONE;
 }
 
-/* The first result of that name that the results topics hold, as collect takes it. */
+struct stored {
+    struct mr_str name;
+    struct mr_arena arena;
+    struct mr_record record; /* value p NULL: none yet */
+};
+
+/* The first result of a name counts, as for collect. */
+static bool stored_take(void *self, const struct mr_record *record)
+{
+    struct stored *stored = self;
+    bool first = !stored->record.value.p && record->value.p && mr_str_equal(record->key, stored->name);
+    return !first || mr_record_copy(&stored->arena, record, &stored->record);
+}
+
 static int replay_stored(struct replay *r, const char *job)
 {
     struct mr_err err;
-    struct mr_arena arena = {0};
-    struct mr_str name = mr_client_job_name(&r->cli->arena, job, NULL);
-    struct mr_record found = {0};
-    int32_t catching_up = 0;
-    if (!name.n)
+    struct stored stored = {.name = mr_client_job_name(&r->cli->arena, job, NULL)};
+    const char *names[MR_ROUTES_MAX];
+    struct mr_client_topics topics = {.names = names, .n = (size_t)r->options->n_routes, .what = "results topic"};
+    for (int32_t i = 0; i < r->options->n_routes; i++)
+        names[i] = r->options->routes[i].results;
+    if (!stored.name.n)
         return MR_EXIT_USAGE;
     if (open_client(r, &err) != MR_OK)
         return mr_cli_fail("%s", err.text);
-    for (int32_t i = 0; i < r->options->n_routes; i++) {
-        bool seen = false;
-        for (int32_t k = 0; k < i; k++)
-            seen |= strcmp(r->options->routes[k].results, r->options->routes[i].results) == 0;
-        catching_up += seen ? 0 : mr_client_follow(&r->client, r->options->routes[i].results, -1, -1);
-    }
-    while (catching_up > 0 && !r->client.broken) {
-        struct mr_log_event event;
-        if (!mr_client_next(&r->client, REPLAY_POLL_NS, &event))
-            continue;
-        catching_up -= event.kind == MR_LOG_CAUGHT_UP;
-        if (event.kind == MR_LOG_FOLLOWED && !found.value.p && event.record.value.p && mr_str_equal(event.record.key, name) &&
-            !mr_record_copy(&arena, &event.record, &found))
-            return mr_cli_fail("out of memory");
-    }
-    if (found.value.p)
-        replay_one(r, found.value);
-    mr_arena_fini(&arena);
-    return found.value.p ? MR_EXIT_DONE : mr_cli_fail("no result of %.*s", (int)name.n, name.p);
+    int code = mr_client_read(&r->client, &topics, stored_take, &stored);
+    if (code == MR_EXIT_DONE && !stored.record.value.p)
+        code = mr_cli_fail("no result of %.*s", (int)stored.name.n, stored.name.p);
+    else if (code == MR_EXIT_DONE)
+        replay_one(r, stored.record.value);
+    mr_arena_fini(&stored.arena);
+    return code;
 }
 
 static int replay_open(struct replay *r)
