@@ -581,6 +581,21 @@ static enum mr_status engine_run_plan(struct mr_engine *e, const struct mr_sched
     return status;
 }
 
+static void engine_give(struct mr_engine *e, const struct mr_engine_event **events, int32_t *n_events)
+{
+    CHECK(!e->text.failed);
+    for (int32_t i = 0; i < e->n_events; i++)
+        e->events[i].text.p = e->text.p + e->text_start[i];
+    *events = e->events;
+    *n_events = e->n_events;
+}
+
+void mr_engine_rest(struct mr_engine *e, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events)
+{
+    engine_begin(e, mr_clock_ns(clock));
+    engine_give(e, events, n_events);
+}
+
 bool mr_engine_step(struct mr_engine *e, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events,
                     enum mr_status *status)
 {
@@ -597,11 +612,7 @@ bool mr_engine_step(struct mr_engine *e, const struct mr_clock *clock, const str
     }
     if (plan.n_items > 0)
         *status = engine_run_plan(e, &plan, clock, start_ns);
-    CHECK(!e->text.failed);
-    for (int32_t i = 0; i < e->n_events; i++)
-        e->events[i].text.p = e->text.p + e->text_start[i];
-    *events = e->events;
-    *n_events = e->n_events;
+    engine_give(e, events, n_events);
     if (plan.n_items > 0) {
         e->stats.last_step_ns = mr_clock_ns(clock) - start_ns;
         e->stats.last_host_ns = e->stats.last_step_ns - e->device_ns;

@@ -102,6 +102,8 @@ bool mr_engine_drop(struct mr_engine *engine, uint64_t run);
  * A forward failure fails the runs of the step with device_failed and is returned in *status. */
 bool mr_engine_step(struct mr_engine *engine, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events,
                     enum mr_status *status);
+/* A step without the device: only what has been cancelled or was over before it began gets its END. While the device keeps failing. */
+void mr_engine_rest(struct mr_engine *engine, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events);
 void mr_engine_stats(const struct mr_engine *engine, struct mr_engine_stats *out);
 bool mr_engine_preempt(struct mr_engine *engine, uint64_t run); /* test hook: mr_sched_preempt */
 

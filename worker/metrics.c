@@ -77,6 +77,13 @@ void mr_metrics_tenants(struct mr_metrics *m, const struct mr_tenant_view *views
     pthread_mutex_unlock(&m->lock);
 }
 
+void mr_metrics_breaker(struct mr_metrics *m, bool open)
+{
+    pthread_mutex_lock(&m->lock);
+    m->gauges.breaker_open = open;
+    pthread_mutex_unlock(&m->lock);
+}
+
 void mr_metrics_trouble(struct mr_metrics *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -231,6 +238,8 @@ static void render_owner(const struct mr_metrics *m, struct mr_buf *out)
     one(out, "lost_by_retention_total", "counter", "Times that the input log no longer held the next offset.", (double)o->lost_by_retention);
     one(out, "input_holes_total", "counter", "Input offsets that the log skipped.", (double)o->holes);
     one(out, "poison_total", "counter", "Runs ended as poison.", (double)o->poison);
+    one(out, "replies_skipped_total", "counter", "Copies to reply topics left out because the topic keeps failing.", (double)o->replies_skipped);
+    one(out, "breaker_open", "gauge", "1: the model's steps keep failing, and jobs wait.", m->gauges.breaker_open);
     one(out, "dead_letters_total", "counter", "Dead letters written.", (double)o->dead);
     one(out, "kafka_errors_total", "counter", "Errors that the log reported.", (double)m->gauges.log_troubles);
     one(out, "redis_up", "gauge", "The state store answers (0 also when none is configured).", m->gauges.state_store && m->gauges.state_store_up);

@@ -22,7 +22,7 @@ struct mr_histogram {
 struct mr_metrics_gauges {
     struct mr_owner_stats owner;
     struct mr_engine_stats engine;
-    bool state_store, state_store_up;
+    bool state_store, state_store_up, breaker_open;
     int64_t state_dropped, log_troubles;
 };
 
@@ -44,6 +44,7 @@ void mr_metrics_count(struct mr_metrics *metrics, const struct mr_owner_outcome 
 void mr_metrics_step(struct mr_metrics *metrics, const struct mr_engine_stats *stats); /* after an engine step */
 void mr_metrics_owner(struct mr_metrics *metrics, const struct mr_owner_stats *stats);
 void mr_metrics_tenants(struct mr_metrics *metrics, const struct mr_tenant_view *views, int32_t n); /* past the maximum: left out */
+void mr_metrics_breaker(struct mr_metrics *metrics, bool open); /* the model's circuit breaker */
 void mr_metrics_trouble(struct mr_metrics *metrics);
 void mr_metrics_state_store(struct mr_metrics *metrics, bool up, bool dropped); /* dropped: one update was not taken */
 void mr_metrics_render(struct mr_metrics *metrics, struct mr_buf *out);

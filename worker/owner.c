@@ -180,6 +180,8 @@ void owner_producer_failed(struct mr_owner *owner)
 
 static void delivered(struct mr_owner *owner, const struct mr_log_event *event)
 {
+    if (event->tag == 0)
+        owner_reply_told(owner, event->record.topic, event->status == MR_OK);
     if (event->tag == 0 || event->tag >> 56 != owner->producer)
         return; /* a reply copy, or of a producer that is gone */
     if (event->status != MR_OK) {
@@ -222,7 +224,9 @@ static void missing(struct mr_owner *owner, const struct mr_log_action *refused)
     if (refused->kind == MR_LOG_FOLLOW) {
         if (!owner_control_missing(owner, refused) && !owner_first_missing(owner, refused))
             owner_partition_missing(owner, refused);
-    } else if (refused->kind == MR_LOG_PRODUCE && refused->tag) {
+    } else if (refused->kind == MR_LOG_PRODUCE && !refused->tag) {
+        owner_reply_told(owner, refused->record.topic, false);
+    } else if (refused->kind == MR_LOG_PRODUCE) {
         mr_log(MR_LOG_ERROR, "log.topic_missing", "topic=%.*s", (int)refused->record.topic.n, refused->record.topic.p);
         if (refused->tag >> 56 == owner->producer)
             owner_producer_failed(owner);

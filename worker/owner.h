@@ -7,6 +7,7 @@
  * Files: owner.c (dispatch, admission limits, drain), owner_slot.c (slots, tenants), owner_control.c (cancels),
  * owner_partition.c (assignment, tail), owner_commit.c (commits, who owns), owner_run.c (one run's way), owner_publish.c and
  * owner_outcome.c (what is appended to the log), owner_move.c (parked topics), owner_first.c (duplicates across partitions),
+ * owner_reply.c (reply topics that fail),
  * owner_journal.c (the head start), owner_audit.c (who did what). */
 #ifndef MR_WORKER_OWNER_H
 #define MR_WORKER_OWNER_H
@@ -30,6 +31,7 @@
 enum {
     MR_OWNER_JOBS_MAX = 1 << 20, MR_OWNER_TENANTS_MAX = 4096, MR_OWNER_CONTROLS_MAX = MR_ROUTES_MAX,
     MR_OWNER_PRESSED_LIVE = 8,           /* a partition of a tier under pressure may have so many jobs: another's flood does not stop it */
+    MR_OWNER_REPLIES_MAX = 64,           /* reply topics that fail and have a circuit breaker; one more has none */
     MR_OWNER_FIRST_READS_MAX = 16,       /* input records of other partitions read at a time; a run that finds no room runs */
     MR_OWNER_JOURNAL_TOKENS_MAX = 4096,  /* a longer run is not journaled */
 };
@@ -149,7 +151,7 @@ struct mr_owner_stats {
     int32_t partitions, tailing, stopped; /* assigned; of them not caught up; of them stopped for good */
     int32_t waiting, live;
     int64_t records, starts, takeovers, lost_starts, producer_errors, commits, commit_errors, revoked, parked_back, ignored, lost_by_retention;
-    int64_t bad_metadata, poison, dead, moved, duplicates_elsewhere, head_starts, cancels_refused;
+    int64_t bad_metadata, poison, dead, moved, duplicates_elsewhere, head_starts, replies_skipped, cancels_refused;
     int64_t holes;                 /* input offsets that the log skipped: a transaction's markers, and nothing else */
     int64_t lag;                   /* input offsets seen and not finished */
     bool ready, draining, control_ready;

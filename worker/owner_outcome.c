@@ -68,7 +68,7 @@ static void publish_result(struct mr_owner *owner, struct mr_run *run, const str
     owner_out_headers(owner, headers->list, headers->n);
     struct mr_record record = {.value = owner_out_scratch(owner), .headers = headers->list, .n_headers = headers->n};
     produce(owner, p->route->results, run, owner_tag(owner, run, TAG_RESULT), &record);
-    if (run->job->reply_topic.n) { /* a copy that nobody waits for */
+    if (run->job->reply_topic.n && owner_reply_allow(owner, run->job->reply_topic)) { /* a copy that nobody waits for */
         char topic[MR_TOPIC_BYTES_MAX + 1] = {0};
         memcpy(topic, run->job->reply_topic.p, run->job->reply_topic.n < MR_TOPIC_BYTES_MAX ? run->job->reply_topic.n : MR_TOPIC_BYTES_MAX);
         produce(owner, topic, run, 0, &record);

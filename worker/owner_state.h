@@ -2,6 +2,7 @@
 #ifndef MR_WORKER_OWNER_STATE_H
 #define MR_WORKER_OWNER_STATE_H
 
+#include "scheduler/breaker.h"
 #include "worker/owner.h"
 #include "worker/partition.h"
 
@@ -43,6 +44,12 @@ struct owner_control {
     struct mr_names cancels;
 };
 
+/* Copies to a reply topic that has failed: a circuit breaker each. */
+struct owner_reply {
+    char topic[MR_TOPIC_BYTES_MAX + 1];
+    struct mr_breaker breaker;
+};
+
 struct mr_owner {
     struct mr_owner_config config;
     int64_t now_ns;
@@ -69,9 +76,14 @@ struct mr_owner {
     struct mr_str *tenants;       /* [n_tenants] */
     int32_t n_tenants;
 
+    struct owner_reply replies[MR_OWNER_REPLIES_MAX];
+    int32_t n_replies;
+
     bool store_up;
     bool pressed[MR_TIER_COUNT];  /* a partition of the tier admits past MR_OWNER_PRESSED_LIVE no more for now */
     bool begun, draining, leaving, exited;
+    int32_t generation;           /* of the last ASSIGNED, */
+    int64_t assigned_ns;          /* and when it came */
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
     int32_t yields_out;           /* YIELDs not acknowledged yet */
@@ -82,6 +94,10 @@ struct mr_owner {
     size_t n_actions, actions_capacity;
     struct mr_owner_stats stats;
 };
+
+/* owner_reply.c: copies to reply topics are best effort; one that keeps failing is left alone for a while */
+bool owner_reply_allow(struct mr_owner *owner, struct mr_str topic);          /* whether a copy may be made now */
+void owner_reply_told(struct mr_owner *owner, struct mr_str topic, bool ok);  /* what became of one */
 
 /* owner.c */
 struct mr_owner_action *owner_act(struct mr_owner *owner, enum mr_owner_action_kind kind);

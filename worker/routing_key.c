@@ -24,7 +24,9 @@ static void add_prompt(struct beginning *b, const struct mr_value *prompt)
     for (size_t i = 0; prompt->kind == MR_ARRAY && i < prompt->as.array.n && b->n < MR_ROUTING_BYTES; i++) {
         const struct mr_value *id = &prompt->as.array.items[i];
         uint64_t value = id->kind == MR_INT ? (uint64_t)id->as.integer : 0;
-        const unsigned char bytes[4] = {(unsigned char)value, (unsigned char)(value >> 8), (unsigned char)(value >> 16), (unsigned char)(value >> 24)};
+        unsigned char bytes[4];
+        for (int at = 0; at < 4; at++)
+            bytes[at] = (unsigned char)(value >> 8 * at);
         add_bytes(b, bytes, sizeof bytes);
     }
 }

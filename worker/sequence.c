@@ -126,7 +126,8 @@ enum mr_status mr_sequence_open(struct mr_sequence *s, const struct mr_engine_ru
     CHECK(job->n_prompt > 0 && sampling->max_tokens >= 0);
     if (run->n_accepted > sampling->max_tokens)
         return mr_err_set(err, MR_ERR_INVALID, "%d accepted tokens, but max_tokens is %d", run->n_accepted, sampling->max_tokens);
-    *s = (struct mr_sequence){.run = run->run, .tenant = run->tenant, .job = job, .n_prompt = job->n_prompt, .n_scored = 1, .n_bias = sampling->n_bias};
+    *s = (struct mr_sequence){.run = run->run, .tenant = run->tenant, .job = job,
+                               .n_prompt = job->n_prompt, .n_scored = 1, .n_bias = sampling->n_bias};
     s->max_tokens = job->n_prompt + sampling->max_tokens;
     s->n_bans = sampling->min_tokens > 0 ? context->n_end_ids + sampling->n_stop_ids : 0;
     if (context->block_tokens > 0 && sampling->n_prompt_logprobs < 0) /* a prompt that is scored must be computed */

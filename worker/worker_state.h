@@ -2,6 +2,7 @@
 #ifndef MR_WORKER_WORKER_STATE_H
 #define MR_WORKER_WORKER_STATE_H
 
+#include "scheduler/breaker.h"
 #include "worker/counter_sync.h"
 #include "worker/metrics.h"
 #include "worker/planted.h"
@@ -71,6 +72,7 @@ struct mr_worker {
     struct mr_metrics metrics;
 
     /* engine thread only */
+    struct mr_breaker breaker;    /* of the model: its steps */
     struct mr_tenant_view *views; /* [limits.tenants] */
     bool pressed[MR_TIER_COUNT];  /* as the owner was told */
     int64_t view_ns;

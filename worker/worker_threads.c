@@ -147,6 +147,28 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
     worker_note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
+/* One step, unless the last ones failed one after another: then jobs wait, instead of each failing, until a probe goes through. */
+static bool engine_step(struct mr_worker *worker, const struct mr_engine_event **events, int32_t *n_events, enum mr_status *status)
+{
+    if (!mr_breaker_allow(&worker->breaker, mr_clock_ns(&worker->clock))) {
+        mr_engine_rest(worker->serving.engine, &worker->clock, events, n_events);
+        return false;
+    }
+    enum mr_breaker_state before = worker->breaker.state;
+    bool busy = mr_engine_step(worker->serving.engine, &worker->clock, events, n_events, status);
+    if (*status != MR_OK) {
+        mr_log(MR_LOG_ERROR, "engine.step_failed", "status=%s", mr_status_name(*status));
+        mr_breaker_failed(&worker->breaker, mr_clock_ns(&worker->clock));
+    } else if (busy || before == MR_BREAKER_HALF_OPEN) {
+        mr_breaker_succeeded(&worker->breaker);
+    }
+    if (worker->breaker.state != before) {
+        mr_log(MR_LOG_WARN, "engine.breaker", "model=%s state=%s", worker->serving.bundle->name, mr_breaker_name(worker->breaker.state));
+        mr_metrics_breaker(&worker->metrics, worker->breaker.state != MR_BREAKER_CLOSED);
+    }
+    return busy;
+}
+
 /* Somebody waits though nothing can run: a contract's rate, which only time gives back. */
 static bool engine_waits(struct mr_worker *worker)
 {
@@ -170,9 +192,7 @@ void *worker_engine_main(void *self)
         struct mr_engine_stats stats;
         int32_t n_events = 0;
         enum mr_status status = MR_OK;
-        bool busy = mr_engine_step(worker->serving.engine, &worker->clock, &events, &n_events, &status);
-        if (status != MR_OK)
-            mr_log(MR_LOG_ERROR, "engine.step_failed", "status=%s", mr_status_name(status));
+        bool busy = engine_step(worker, &events, &n_events, &status);
         for (int32_t i = 0; i < n_events; i++)
             tell(worker, &events[i]);
         if (busy || n_events) {

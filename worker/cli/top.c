@@ -112,7 +112,8 @@ static void top_tenants(struct top *t)
             size_t at = 0;
             while (at < now->n && !mr_str_is(worker->tenants[k], now->view[at].name))
                 at++;
-            if (at == TOP_TENANTS_MAX || worker->tenants[k].n >= sizeof now->view[at].name || !mr_tenant_view_add(&now->view[at], worker->tenants[k + 1]))
+            bool fits = at < TOP_TENANTS_MAX && worker->tenants[k].n < sizeof now->view[at].name;
+            if (!fits || !mr_tenant_view_add(&now->view[at], worker->tenants[k + 1]))
                 continue;
             if (at == now->n)
                 top_copy(now->view[now->n++].name, worker->tenants[k]);
@@ -207,8 +208,8 @@ static double top_on_time(const struct mr_tenant_view *v) { return v->finished ?
 
 static void top_draw_tenants(const struct top *t, struct mr_buf *out)
 {
-    mr_buf_addf(out, "\n%-24s %7s %12s %7s %8s %8s %9s %8s %9s %9s\n", "tenant", "share", "counter", "drift", "running", "waiting", "finished", "on time",
-                "preempted", "relegated");
+    mr_buf_addf(out, "\n%-24s %7s %12s %7s %8s %8s %9s %8s %9s %9s\n", "tenant", "share", "counter", "drift", "running", "waiting", "finished",
+                "on time", "preempted", "relegated");
     for (size_t i = 0; i < t->tenants.n; i++) {
         const struct mr_tenant_view *v = &t->tenants.view[i];
         mr_buf_addf(out, "%-24.24s %6.1f%% %12lld %7.2f %8d %8d %9lld %7.1f%% %9lld %9lld%s\n", v->name, 100 * t->tenants.share[i],
