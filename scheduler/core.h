@@ -112,6 +112,7 @@ struct flow {
     int32_t head[LEVELS], tail[LEVELS];
     int32_t group;             /* the prefix group in flight, while its name is group_name; -1 */
     uint64_t group_name;
+    int32_t sized[GROUP_SIZES];/* the first group of each size (groups.c); -1 */
     int64_t counter;           /* weighted service, FAIR_SCALE units */
     int64_t pending;           /* service units admitted and not yet computed */
     int64_t charged;           /* service units, this worker's */

@@ -41,9 +41,39 @@ static int32_t group_get(struct groups *groups, uint64_t name, int32_t flow)
         return g;
     g = groups->free; /* there are as many groups as jobs, and each has one */
     groups->free = groups->all[g].chain;
-    groups->all[g] = (struct group){.name = name, .flow = flow, .head = -1, .tail = -1, .chain = *bucket, .warming = -1};
+    groups->all[g] = (struct group){.name = name, .flow = flow, .head = -1, .tail = -1, .chain = *bucket, .warming = -1, .size = -1};
     *bucket = g;
     return g;
+}
+
+static int8_t size_of(const struct group *group)
+{
+    int8_t doublings = (int8_t)(31 - __builtin_clz((unsigned)group->n | 1));
+    doublings = doublings < GROUP_DOUBLINGS ? doublings : GROUP_DOUBLINGS - 1;
+    return (int8_t)(group->warm ? GROUP_DOUBLINGS + doublings : doublings);
+}
+
+/* On the list of its size, the latest first; an empty one on none. */
+static void size_note(struct mr_sched *s, int32_t g)
+{
+    struct group *group = &s->groups.all[g];
+    int32_t *heads = s->flows[group->flow].sized;
+    int8_t size = group->n ? size_of(group) : -1;
+    if (size == group->size)
+        return;
+    if (group->size >= 0) {
+        *(group->prev >= 0 ? &s->groups.all[group->prev].next : &heads[group->size]) = group->next;
+        if (group->next >= 0)
+            s->groups.all[group->next].prev = group->prev;
+    }
+    group->size = size;
+    if (size < 0)
+        return;
+    group->prev = -1;
+    group->next = heads[size];
+    if (group->next >= 0)
+        s->groups.all[group->next].prev = g;
+    heads[size] = g;
 }
 
 void groups_add(struct mr_sched *s, int32_t j)
@@ -64,6 +94,7 @@ void groups_add(struct mr_sched *s, int32_t j)
     *(after >= 0 ? &s->jobs[after].group_next : &group->head) = j;
     *(before >= 0 ? &s->jobs[before].group_prev : &group->tail) = j;
     group->n++;
+    size_note(s, job->group);
 }
 
 void groups_remove(struct mr_sched *s, int32_t j)
@@ -74,7 +105,9 @@ void groups_remove(struct mr_sched *s, int32_t j)
     struct group *group = &s->groups.all[job->group];
     *(job->group_prev >= 0 ? &s->jobs[job->group_prev].group_next : &group->head) = job->group_next;
     *(job->group_next >= 0 ? &s->jobs[job->group_next].group_prev : &group->tail) = job->group_prev;
-    if (--group->n == 0) {
+    group->n--;
+    size_note(s, job->group);
+    if (group->n == 0) {
         int32_t *link = bucket_of(&s->groups, group->name, group->flow);
         while (*link != job->group)
             link = &s->groups.all[*link].chain;
@@ -88,7 +121,11 @@ void groups_remove(struct mr_sched *s, int32_t j)
 void groups_admitted(struct mr_sched *s, int32_t j)
 {
     struct job *job = &s->jobs[j];
-    if (job->group < 0 || job->match > 0)
+    if (job->group < 0)
+        return;
+    s->groups.all[job->group].warm = true;
+    size_note(s, job->group);
+    if (job->match > 0)
         return;
     s->groups.all[job->group].warming = j;
     s->groups.all[job->group].warming_admitted = s->admissions + 1; /* the number it is about to get */
@@ -101,4 +138,25 @@ bool groups_ready(const struct mr_sched *s, int32_t g)
     const struct job *first = &s->jobs[s->groups.all[g].warming];
     bool still = first->state == JOB_RESIDENT && first->admitted == s->groups.all[g].warming_admitted && first->place < 0;
     return !still;
+}
+
+int32_t groups_best(struct mr_sched *s, int32_t flow)
+{
+    const int32_t *sized = s->flows[flow].sized;
+    for (int size = GROUP_DOUBLINGS; size < GROUP_SIZES; size++)
+        for (int32_t g = sized[size], next; g >= 0; g = next) {
+            struct group *group = &s->groups.all[g];
+            next = group->next;
+            if (!groups_ready(s, g))
+                continue;
+            match_refresh(s, &s->jobs[group->head]);
+            if (s->jobs[group->head].match > 0)
+                return group->head;
+            group->warm = false; /* its beginning has gone from the cache */
+            size_note(s, g);
+        }
+    for (int size = GROUP_DOUBLINGS - 1; size >= 0; size--)
+        if (sized[size] >= 0)
+            return s->groups.all[sized[size]].head;
+    return -1;
 }

@@ -373,6 +373,8 @@ bool jobs_open(struct mr_sched *s)
     for (size_t f = 0; f < (size_t)c->max_tenants * CLASSES; f++) {
         s->flows[f].best = s->flows[f].group = -1;
         s->flows[f].weight = 1;
+        for (int size = 0; size < GROUP_SIZES; size++)
+            s->flows[f].sized[size] = -1;
         for (int level = 0; level < LEVELS; level++)
             s->flows[f].head[level] = s->flows[f].tail[level] = -1;
     }
