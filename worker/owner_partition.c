@@ -72,6 +72,7 @@ void owner_partition_park(struct mr_owner *owner, struct mr_partition *p)
     p->following = p->asking = p->commit_out = false;
     p->state = MR_PARTITION_PARKED;
     p->parked_ns = owner->now_ns;
+    p->given_up = false;
     for (struct mr_run *run = p->first; run; run = run->next)
         owner_run_park(owner, run);
 }
@@ -143,7 +144,8 @@ static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
     }
     owner->stats.parked_back += back;
     p->assignment++;
-    p->generation = event->generation;
+    p->generation = owner->generation = event->generation;
+    owner->assigned_ns = owner->now_ns;
     p->state = MR_PARTITION_TAILING;
     p->commit_dirty = back; /* it may know more than what is committed */
     p->commit_low = event->offset;
@@ -346,9 +348,20 @@ void owner_partition_missing(struct mr_owner *owner, const struct mr_log_action 
     p->follow_again_ns = owner->now_ns + MR_OWNER_LOOK_AGAIN_NS;
 }
 
+/* An assignment without it: another has it now. What the engine would still make for it would be made twice; the tail's memory is
+ * kept, for the next rebalance may bring it back. */
+static void give_up(struct mr_owner *owner, struct mr_partition *p)
+{
+    p->given_up = true;
+    for (struct mr_run *run = p->first; run; run = run->next)
+        owner_run_take_back(owner, run);
+}
+
 void owner_partition_tick(struct mr_owner *owner, struct mr_partition *p)
 {
     if (p->state == MR_PARTITION_PARKED) {
+        if (!p->given_up && owner->generation > p->generation && owner->now_ns - owner->assigned_ns >= MR_PARTITION_BATCH_NS)
+            give_up(owner, p);
         if (owner->now_ns - p->parked_ns >= MR_PARTITION_PARK_NS)
             owner_partition_forget(owner, p);
         return;

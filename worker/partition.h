@@ -12,6 +12,7 @@
 #include "worker/run.h"
 
 #define MR_PARTITION_PARK_NS (10 * MR_NS_PER_S)
+#define MR_PARTITION_BATCH_NS (50 * MR_NS_PER_MS) /* the ASSIGNED events of one rebalance are told within so long */
 
 enum mr_partition_state {
     MR_PARTITION_PARKED,   /* not ours (revoked, or the group says so) */
@@ -30,6 +31,7 @@ struct mr_partition {
     int32_t generation;
     uint32_t assignment;           /* counts assignments: an answer to a question of an earlier one is void */
     int64_t parked_ns;             /* when it was parked */
+    bool given_up;          /* PARKED: an assignment came without it, and its runs have left the engine */
     bool paused;                   /* what the log port was told last */
     bool following;                /* the tail is being delivered */
     int64_t follow_again_ns;       /* its stream partition is missing: when to look again; 0: it is there */
