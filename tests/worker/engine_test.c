@@ -537,6 +537,59 @@ TEST(steps_allocate_nothing)
 #endif
 }
 
-TEST_MAIN(TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
+/* Two runs of a tenant that may run one: the second is held, says that it waits for its contract, and is let go when the first is over. */
+TEST(who_is_held_and_what_it_waits_for)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 4, 2048, 16, 64, 8, 0, false});
+    struct job j[2] = {plain(4, 3), plain(4, 3)};
+    const struct mr_engine_event *events;
+    int32_t n_events;
+    int held = 0, freed = 0, begun = 0, concurrency = 0;
+    EXPECT_EQ(mr_sched_tenant_set(mr_engine_sched(rig->e), 0, &(struct mr_sched_tenant){.concurrency = 1}, NULL), MR_OK);
+    mr_engine_tell_waits(rig->e);
+    for (int i = 0; i < 2; i++)
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+    EXPECT(mr_engine_tenant(rig->e, 0).p != NULL && mr_engine_tenant(rig->e, 1).p == NULL && mr_engine_tenant(rig->e, 99).p == NULL);
+    for (int step = 0; step < 12; step++, rig->time.monotonic_ns += 300 * MR_NS_PER_MS) {
+        mr_engine_step(rig->e, &rig->clock, &events, &n_events, &rig->status);
+        for (int32_t i = 0; i < n_events; i++) {
+            const struct mr_engine_event *e = &events[i];
+            held += e->kind == MR_ENGINE_HELD && e->run == 1 && e->on;
+            freed += e->kind == MR_ENGINE_HELD && e->run == 1 && !e->on;
+            begun += e->kind == MR_ENGINE_WAIT && e->on;
+            concurrency += e->kind == MR_ENGINE_WAIT && e->run == 1 && e->on && e->waited_ns[MR_WAIT_CONCURRENCY] > 0;
+            EXPECT(e->kind != MR_ENGINE_HELD || e->run == 1);
+        }
+    }
+    EXPECT_EQ(held, 1);
+    EXPECT_EQ(freed, 1);
+    EXPECT_EQ(begun, 2);
+    EXPECT_EQ(concurrency, 1);
+    rig_close(rig);
+}
+
+/* A device that keeps failing is left alone: what is cancelled meanwhile ends, the rest waits. */
+TEST(a_rest_ends_what_is_cancelled)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 4, 2048, 16, 64, 8, 0, false});
+    struct job j[2] = {plain(4, 3), plain(4, 3)};
+    const struct mr_engine_event *events;
+    int32_t n_events;
+    for (int i = 0; i < 2; i++)
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+    EXPECT(mr_engine_cancel(rig->e, 1));
+    mr_engine_rest(rig->e, &rig->clock, &events, &n_events);
+    REQUIRE(n_events == 1);
+    EXPECT(events[0].kind == MR_ENGINE_END && events[0].run == 1 && events[0].finish == MR_FINISH_CANCELLED);
+    EXPECT_EQ(rig->f->steps, 0);
+    mr_engine_rest(rig->e, &rig->clock, &events, &n_events);
+    EXPECT_EQ(n_events, 0);
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig->o[0].finish, MR_FINISH_LENGTH);
+    rig_close(rig);
+}
+
+TEST_MAIN(TEST_CASE(who_is_held_and_what_it_waits_for), TEST_CASE(a_rest_ends_what_is_cancelled), TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
           TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_and_drop), TEST_CASE(deadlines),
           TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))

@@ -45,4 +45,24 @@ TEST(load_from_the_metrics)
     mr_metrics_fini(&metrics);
 }
 
-TEST_MAIN(TEST_CASE(load_from_the_metrics))
+/* At the number and one past it: the busiest are told, in order; a worker without tenants tells none. */
+TEST(tenants_under_a_key_of_their_own)
+{
+    struct mr_metrics metrics;
+    struct mr_heartbeat_tenants tenants;
+    struct mr_tenant_view views[MR_HEARTBEAT_TENANTS_MAX + 1] = {{.waiting = 2, .running = 1, .service = 900}};
+    struct mr_state_update update = {.n_fields = 3};
+    for (int i = 0; i <= MR_HEARTBEAT_TENANTS_MAX; i++)
+        snprintf(views[i].name, sizeof views[i].name, "t%d", i);
+    mr_metrics_init(&metrics);
+    mr_heartbeat_tenants(&tenants, &metrics, &update);
+    EXPECT_EQ(update.n_fields, 0);
+    mr_metrics_tenants(&metrics, views, MR_HEARTBEAT_TENANTS_MAX + 1);
+    mr_heartbeat_tenants(&tenants, &metrics, &update);
+    EXPECT_EQ(update.n_fields, MR_HEARTBEAT_TENANTS_MAX);
+    EXPECT(mr_str_is(update.field[0], "t0") && mr_str_is(update.value[0], "900 0 0 2 1 0 0 0 0 0"));
+    EXPECT(mr_str_is(update.field[MR_HEARTBEAT_TENANTS_MAX - 1], "t15"));
+    mr_metrics_fini(&metrics);
+}
+
+TEST_MAIN(TEST_CASE(load_from_the_metrics), TEST_CASE(tenants_under_a_key_of_their_own))

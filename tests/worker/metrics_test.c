@@ -60,4 +60,22 @@ TEST(a_step_is_counted_once)
     mr_metrics_fini(&metrics);
 }
 
-TEST_MAIN(TEST_CASE(counts_and_histograms), TEST_CASE(tenants_are_bounded), TEST_CASE(a_step_is_counted_once))
+TEST(what_the_scheduler_gives_each_tenant)
+{
+    struct mr_metrics metrics;
+    struct mr_tenant_view views[MR_METRICS_TENANTS_MAX + 1] = {{.name = "acme", .service = 700, .drift_permille = 250, .waiting = 3, .limited = true}};
+    mr_metrics_init(&metrics);
+    mr_metrics_tenants(&metrics, views, 1);
+    EXPECT(says(&metrics, "millrace_tenant_service_total{tenant=\"acme\"} 700\n"));
+    EXPECT(says(&metrics, "millrace_tenant_drift{tenant=\"acme\"} 0.25\n"));
+    EXPECT(says(&metrics, "millrace_tenant_waiting{tenant=\"acme\"} 3\n"));
+    EXPECT(says(&metrics, "millrace_tenant_limited{tenant=\"acme\"} 1\n"));
+    mr_metrics_tenants(&metrics, views, MR_METRICS_TENANTS_MAX + 1); /* one more than there is room for */
+    EXPECT_EQ(metrics.n_views, MR_METRICS_TENANTS_MAX);
+    EXPECT(says(&metrics, "millrace_breaker_open 0\n"));
+    mr_metrics_breaker(&metrics, true);
+    EXPECT(says(&metrics, "millrace_breaker_open 1\n"));
+    mr_metrics_fini(&metrics);
+}
+
+TEST_MAIN(TEST_CASE(what_the_scheduler_gives_each_tenant), TEST_CASE(counts_and_histograms), TEST_CASE(tenants_are_bounded), TEST_CASE(a_step_is_counted_once))
