@@ -34,8 +34,9 @@ struct state {
     int32_t n, d;                       /* queries, head_dim */
     const float *q[QUERIES];
     int32_t position[QUERIES];
-    int64_t cell[TILE + STRIP];         /* where the keys of the tile and the next strip lie in the cache, in elements */
+    int64_t cell[2 * TILE];             /* where the keys of the tile and the next one lie in the cache, in elements */
     int32_t n_cells;
+    bool fresh;                         /* nobody has asked for this tile's keys yet */
     struct range range[QUERIES];
     float tile_max[QUERIES], tile_sum[QUERIES], max[QUERIES], sum[QUERIES];
     float *score, *tile_out, *out;      /* [n][TILE], [n][d], [n][d] */
@@ -69,18 +70,16 @@ MR_INLINE void score_step(int n, enum mr_dtype dtype, const struct state *s, int
         _mm_store_ps(s->score + (q + i) * TILE + t, mr_sum_lanes_of_4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]));
 }
 
-/* Asks for the keys of the next strip and the values of this one: they are needed one pass from now. */
-static void prefetch_strip(const struct state *s, int32_t t)
+/* Asks for n cells from t on. A few at a time, between the products: a burst of requests would hold them up. */
+MR_INLINE void prefetch_cells(const struct state *s, const void *cache, enum mr_dtype dtype, int32_t t, int32_t n)
 {
-    const struct mr_kv_view *kv = s->params->kv;
-    int64_t k_size = kv->k_dtype == MR_F32 ? 4 : 2, v_size = kv->v_dtype == MR_F32 ? 4 : 2;
-    for (int32_t i = t + STRIP; i < t + 2 * STRIP && i < s->n_cells; i++)
-        for (int64_t at = 0; at < s->d * k_size; at += 64)
-            _mm_prefetch((const char *)kv->k + s->cell[i] * k_size + at, _MM_HINT_T0);
-    int32_t first = t > s->range[0].first ? t : s->range[0].first; /* cells before a window are not set */
-    for (int32_t i = first; i < t + STRIP && i < s->n_cells; i++)
-        for (int64_t at = 0; at < s->d * v_size; at += 64)
-            _mm_prefetch((const char *)kv->v + s->cell[i] * v_size + at, _MM_HINT_T1);
+    const int64_t size = dtype == MR_F32 ? 4 : 2, bytes = s->d * size;
+    int32_t first = t > s->range[0].first ? t : s->range[0].first, end = t + n < s->n_cells ? t + n : s->n_cells;
+    for (int32_t i = first; i < end; i++) { /* cells before a window are not set */
+        const char *cell = (const char *)cache + s->cell[i] * size;
+        for (int64_t at = 0; at < bytes; at += 64)
+            _mm_prefetch(cell + at, _MM_HINT_T1);
+    }
 }
 
 /* Scores of queries q .. q + n - 1 for keys first .. end - 1; a key read past an end is one that is within. */
@@ -93,6 +92,10 @@ MR_INLINE void score_group(int n, enum mr_dtype dtype, const struct state *s, in
             int32_t key = t + j < keys.first ? keys.first : t + j;
             cell[j] = s->cell[key < keys.end ? key : keys.end - 1];
         }
+        if (q == 0)
+            prefetch_cells(s, s->params->kv->v, s->params->kv->v_dtype, t, KEY_STEP);
+        if (q == 0 && s->fresh)
+            prefetch_cells(s, s->params->kv->k, dtype, t + STRIP, KEY_STEP);
         score_step(n, dtype, s, q, t, whole ? s->cell + t : cell);
     }
 }
@@ -104,7 +107,6 @@ MR_INLINE void score_tile(enum mr_dtype dtype, const struct state *s)
     for (int32_t t = first / STRIP * STRIP; t < end; t += STRIP) {
         struct range keys = {t > first ? t : first, t + STRIP < end ? t + STRIP : end};
         int32_t q = 0;
-        prefetch_strip(s, t);
         while (s->range[q].end <= t)
             q++;
         for (; q + Q_STEP <= s->n; q += Q_STEP) {
@@ -165,6 +167,8 @@ MR_INLINE void value_step(int n, int width, enum mr_dtype dtype, const struct st
         __m256 weight[Q_STEP];
         for (int i = 0; i < n; i++)
             weight[i] = _mm256_broadcast_ss(weights + i * TILE + t);
+        if (q == 0 && x == 0)
+            prefetch_cells(s, s->params->kv->k, s->params->kv->k_dtype, t + TILE, 1);
         for (int j = 0; j < width; j++) { /* twelve sums, three weights and one value: all registers */
             __m256 value = load_cell(dtype, v, s->cell[t] + x + 8 * j);
             for (int i = 0; i < n; i++)
@@ -271,7 +275,7 @@ static void start(struct state *s, const struct mr_attention_block *block)
     memset(s->out, 0, (size_t)(s->n * d) * sizeof(float));
 }
 
-/* Where the tile's keys from `first` on lie, and those of the strip after it, as far as they are written. */
+/* Where the tile's keys from `first` on lie, and those of the block's next one, as far as they are written. */
 static void find_cells(struct state *s, const struct mr_attention_block *block, int32_t tile_start, int32_t first)
 {
     const struct mr_kv_view *kv = s->params->kv;
@@ -279,7 +283,8 @@ static void find_cells(struct state *s, const struct mr_attention_block *block, 
     int64_t head = block->kv_head * kv->head_stride;
     int32_t written = s->position[s->n - 1] + 1 - tile_start, logical = (tile_start + first) / kv->block_tokens;
     int32_t in_block = (tile_start + first) % kv->block_tokens;
-    s->n_cells = written < TILE + STRIP ? written : TILE + STRIP;
+    int32_t most = block->end_tile * TILE - tile_start < 2 * TILE ? TILE : 2 * TILE;
+    s->n_cells = written < most ? written : most;
     for (int32_t t = first; t < s->n_cells; logical++, in_block = 0) {
         int64_t cell = table[logical] * kv->block_stride + head + in_block * kv->token_stride;
         for (; in_block < kv->block_tokens && t < s->n_cells; in_block++, cell += kv->token_stride)
@@ -360,6 +365,7 @@ void mr_attention_avx2(const struct mr_attention_block *block)
     start(&s, block);
     for (int32_t tile = block->first_tile; tile < block->end_tile; tile++) {
         bool seen = enter_tile(&s, block, tile);
+        s.fresh = tile == block->first_tile;
         if (seen)
             do_tile(&s);
         if (block->partial) {
