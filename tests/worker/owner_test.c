@@ -105,6 +105,27 @@ TEST(parked_and_back)
     close_owner();
 }
 
+TEST(parked_and_another_has_it)
+{
+    begin_job();
+    tokens(0, 5);
+    flow();
+    tell(MR_LOG_REVOKED, "jobs", (struct mr_log_event){0});
+    pass(3000);
+    EXPECT(t.drop == 0); /* it may come back */
+    assign_topic("jobs.b", "stream.b", 4, 0);
+    pass(49);
+    EXPECT(t.drop == 0); /* with the same rebalance even now */
+    pass(1);
+    EXPECT(t.drop == t.submit);
+    step(&(struct mr_owner_event){.kind = MR_OWNER_DROPPED, .handle = t.drop});
+    t.submit = 0;
+    assign(5, 0); /* it comes back after all: the tail knows it still */
+    flow();
+    EXPECT(t.submit != 0 && t.submit_accepted == 1);
+    close_owner();
+}
+
 TEST(a_delivery_error_begins_anew)
 {
     begin_job();
@@ -394,7 +415,8 @@ TEST(deadlines_whatever_our_clock_says)
 
 TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(a_forged_last_epoch_stops_its_partition),
           TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
-          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(a_delivery_error_begins_anew),
+          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(parked_and_another_has_it),
+              TEST_CASE(a_delivery_error_begins_anew),
               TEST_CASE(refused_duplicate_and_conflict),
           TEST_CASE(cancel_before_and_after), TEST_CASE(deadlines_in_broker_time), TEST_CASE(suspects_run_alone_and_three_deaths_are_poison),
           TEST_CASE(drain_yields_what_is_left), TEST_CASE(limits_pause_and_resume), TEST_CASE(a_topic_made_anew_stops_its_partition),
