@@ -48,19 +48,18 @@ struct job {
     int32_t match;             /* blocks of prefix found in the cache when last looked */
     int64_t due_ns;            /* when the next token is due; NEVER: no promise */
     int64_t end_ns;            /* waiting: due_ns, else the deadline, else NEVER */
-    const uint64_t *prefix;    /* as in `in`, NULL once cancelled */
-    int32_t n_prefix;
+    const uint64_t *prefix;    /* as in `in`; NULL once cancelled, or of none */
+    int64_t allowance;         /* waiting: the pick of its flow by which it goes (fair.c) */
     int32_t next;              /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
     int32_t group;             /* waiting: its prefix group; -1 none */
-    int32_t predicted;         /* output length foreseen */
     uint32_t match_changes;    /* the pool's changes in match_cells then */
     uint16_t match_cells[2];   /* of the last block found and of the first not found */
     /* the second: what a commit or a need for room reads of a resident too */
     _Alignas(64) struct mr_block_table table;
     int32_t output;            /* tokens generated, all owners */
-    int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
+    int32_t predicted;         /* output length foreseen */
     int32_t place;             /* resident decode: index in its class's decodes */
-    int32_t slot;              /* resident: index of its block table storage */
+    int32_t n_prefix;
     int32_t shared;            /* resident: blocks found at admission */
     int32_t since_resume;      /* tokens generated since the last admission */
     int16_t preemptions;
@@ -71,13 +70,14 @@ struct job {
     int32_t high;              /* positions ever computed: below it is recomputation */
     int32_t named;             /* prefix blocks named so far */
     /* the rest */
+    int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
+    int32_t slot;              /* resident: index of its block table storage */
     bool reserved;             /* resident: holds the blocks of its whole max_tokens */
     bool preempt_asked, infeasible, promoted, in_due;
     bool scavenged;            /* runs though its tenant is over its rate: not paid for from the bucket */
     int32_t prev;              /* of next */
     int32_t cached;            /* prompt tokens found in the cache, first admission */
     int32_t overtaken;         /* as a head that did not fit */
-    int64_t allowance;         /* waiting: the pick of its flow by which it goes (fair.c) */
     int32_t group_next, group_prev;
     int32_t due_next, due_prev;/* no first token yet: its class's due list */
     uint64_t preempted_step;   /* not admitted again in the step that preempted it */
@@ -100,9 +100,6 @@ struct flow {
     uint64_t skip_step;        /* its head did not fit in this step */
     int32_t held_blocks;       /* of its residents, those found in the cache left out: common blocks count once */
     int32_t n_waiting, n_resident;
-    int32_t bypasses;          /* admissions since its oldest job was taken */
-    int64_t picks;             /* admissions */
-    int64_t allowance;         /* the least of its waiting, or of one that has gone */
     bool aged;                 /* best goes for its age, whatever comes */
     int32_t weight;            /* of the tenant's contract */
     bool backlogged, has_prefixes;
@@ -110,6 +107,9 @@ struct flow {
     bool skip_capped;          /* it was its cap that skip_step tells of */
     /* the rest */
     int32_t head[LEVELS], tail[LEVELS];
+    int32_t bypasses;          /* admissions since its oldest job was taken */
+    int64_t picks;             /* admissions */
+    int64_t allowance;         /* the least of its waiting, or of one that has gone */
     int32_t group;             /* the prefix group in flight, while its name is group_name; -1 */
     uint64_t group_name;
     int32_t sized[GROUP_SIZES];/* the first group of each size (groups.c); -1 */
@@ -153,6 +153,9 @@ struct step {
     struct cost_load latency;  /* of the realtime and standard decodes */
     bool violating;            /* a realtime job was found late or infeasible */
 };
+
+_Static_assert(offsetof(struct job, table) == 64 && offsetof(struct job, take) == 128, "the two hot lines of a job");
+_Static_assert(offsetof(struct flow, head) <= 64, "the hot line of a flow");
 
 struct mr_sched {
     struct mr_sched_config config;

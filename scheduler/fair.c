@@ -80,6 +80,8 @@ void fair_limits(struct mr_sched *s, uint32_t tenant)
 
 void fair_pending(struct mr_sched *s, struct job *job, int64_t pending)
 {
+    if (pending == job->pending)
+        return;
     job_flow(s, job)->pending += pending - job->pending;
     job->pending = pending;
     rekey(s, job->class, job->in.tenant);
@@ -163,7 +165,7 @@ static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
  * oldest goes every GUARD_PICKS. */
 static int32_t flow_aged(const struct mr_sched *s, struct flow *flow)
 {
-    int64_t horizon = flow->picks + flow->n_waiting;
+    int64_t horizon = flow->picks + flow->n_waiting, least = flow->allowance;
     int32_t levels = 0, aged = -1;
     for (int level = 0; level < LEVELS; level++)
         levels += flow->head[level] >= 0;
@@ -174,9 +176,11 @@ static int32_t flow_aged(const struct mr_sched *s, struct flow *flow)
     flow->allowance = NEVER;
     for (int level = 0; level < LEVELS; level++)
         for (int32_t j = flow->head[level], seen = 0; j >= 0 && seen < s->config.visible; j = s->jobs[j].next, seen++)
-            if (s->jobs[j].allowance < flow->allowance && s->jobs[j].preempted_step != s->step) {
+            if (s->jobs[j].allowance < flow->allowance && (level < LEVEL_PREEMPTED || s->jobs[j].preempted_step != s->step)) {
                 flow->allowance = s->jobs[j].allowance;
                 aged = j;
+                if (flow->allowance == least)
+                    return aged; /* there is none below it */
             }
     return flow->allowance <= horizon ? aged : -1;
 }
@@ -223,7 +227,7 @@ static int32_t level_best(struct mr_sched *s, struct flow *flow, int level)
         if (!part_on(s, MR_PART_PREFIX))
             return j; /* arrival alone decides: the head */
         seen++;
-        if (job->n_prefix > 0) {
+        if (job->prefix) {
             flow->has_prefixes = true;
             match_refresh(s, job);
         }
