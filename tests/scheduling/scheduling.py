@@ -45,18 +45,29 @@ class Load:
             file.write('model = "%s";\nmodel_name = "m";\nkafka = { brokers = "%s"; prefix = "%s"; group = "%s"; partitions = 4; prefetch = 4096; };\n'
                        'limits = { jobs = 8192; jobs_per_partition = 512; };\n%s\n' % (model, self.kafka.bootstrap, self.prefix, name, settings))
         subprocess.run([self.bin, "topics", "create", "-c", self.config], check=True, stdout=subprocess.DEVNULL)
+        self.logs, self.workers = arguments.work, []
+        self.start()
+
+    def start(self):
+        """One more worker."""
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        self.log_path = "%s/%s.log" % (arguments.work, name)
-        self.log = open(self.log_path, "w")
-        self.process = subprocess.Popen([self.bin, "worker", "-c", self.config, "--set", "http.listen=127.0.0.1:%d" % self.port],
-                                        stdout=self.log, stderr=self.log)
+        path = "%s/%s%d.log" % (self.logs, self.prefix, len(self.workers))
+        with open(path, "w") as log:
+            self.workers.append(subprocess.Popen([self.bin, "worker", "-c", self.config, "--set", "http.listen=127.0.0.1:%d" % self.port],
+                                                 stdout=log, stderr=log))
         end = time.time() + 60
         while self.get("/readyz") != 200:
-            if time.time() > end or self.process.poll() is not None:
-                raise SystemExit("the worker does not come up: %s" % open(self.log_path).read()[-2000:])
+            if time.time() > end or self.workers[-1].poll() is not None:
+                self.kill()
+                raise SystemExit("the worker does not come up: %s" % open(path).read()[-2000:])
             time.sleep(0.1)
+
+    def kill(self):
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
 
     def get(self, path):
         try:
@@ -70,12 +81,14 @@ class Load:
             return answer.read().decode()
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
 
     def jobs(self, tenant, n, prompt, output):
         """n jobs of random prompts, none with another's beginning: a line each."""
@@ -108,7 +121,7 @@ class Load:
     def wait(self, route, count, seconds):
         """Until so many jobs of the route have ended."""
         end = time.time() + seconds
-        while self.ended(route) < count and time.time() < end and self.process.poll() is None:
+        while self.ended(route) < count and time.time() < end and self.workers[0].poll() is None:
             time.sleep(0.3)
         if self.ended(route) < count:
             check(False, "%d jobs have ended (%d have)" % (count, self.ended(route)))
@@ -152,9 +165,9 @@ def edges(runs, tenant):
     return min(run["tokens"][0][0] for run in mine), max(run["tokens"][0][0] for run in mine)
 
 
-def fairness_settings(policy, tenants="()"):
-    return ('scheduler = { policy = "%s"; window = %d; };\nengine = { max_seqs = %d; max_step_tokens = 512; threads = 1; };\nkv = { memory = "64MiB"; };\n'
-            'tier = { bulk = { batch_tokens = 8; batch_wait = "20ms"; }; };\ntenants = %s;' % (policy, WINDOW, SEQS, tenants))
+def fairness_settings(policy, tenants="()", more=""):
+    return ('scheduler = { policy = "%s"; window = %d; %s };\nengine = { max_seqs = %d; max_step_tokens = 512; threads = 1; };\nkv = { memory = "64MiB"; };\n'
+            'tier = { bulk = { batch_tokens = 8; batch_wait = "20ms"; }; };\ntenants = %s;' % (policy, WINDOW, more, SEQS, tenants))
 
 
 def flood(arguments, model, name, n_flood, n_quiet, gap):
@@ -252,6 +265,41 @@ def limits(arguments, n):
           "limits: /metrics shows each tenant's figures")
 
 
+def cluster(arguments, n):
+    """Two workers, each with half of the partitions: tenant `both` has work on either, `one` on one of them alone. Fair over the two, `one`
+    gets half of all; each fair by itself, a quarter. In the middle Redis is flushed, killed and started again: jobs go on."""
+    start = ["deploy/redis/start", "--data", arguments.work + "/redis"]
+    redis = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode().strip()
+    port, shares = redis.rsplit(":", 1)[1], {}
+    for sync in ("0", "200ms"):
+        load = Load(arguments, "cluster" + sync, "synthetic:tiny",
+                    fairness_settings("ours", "()", 'sync = "%s";' % sync) + '\nredis = { address = "%s"; };\n' % redis)
+        load.start()
+        load.send("bulk", "warm", 40, 0)
+        load.send("bulk", "warm", 40, 3)
+        load.wait("bulk", 80, 60)
+        for tenant, partition in (("both", 0), ("one", 1), ("both", 3)):
+            load.send("bulk", tenant, n, partition)
+        if sync != "0":
+            load.wait("bulk", 80 + n // 2, 60)
+            subprocess.run(["redis-cli", "-p", port, "flushall"], check=True, stdout=subprocess.DEVNULL)
+            load.wait("bulk", 80 + n, 60)
+            subprocess.run(["deploy/redis/stop", arguments.work + "/redis"], stderr=subprocess.DEVNULL)
+            time.sleep(1)
+            subprocess.run(start + ["--port", port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        load.wait("bulk", load.sent, 120)
+        load.stop()
+        runs = load.runs("bulk")
+        begin, end = max(edges(runs, t)[0] for t in ("both", "one")), min(edges(runs, t)[1] for t in ("both", "one"))
+        one, both = service(runs, "one", begin, end), service(runs, "both", begin, end)
+        shares[sync] = one / (one + both)
+        print("       two workers, %s: a tenant at one of them has %.1f %% of both" % ("counters shared" if sync != "0" else "each by itself",
+                                                                                     100 * shares[sync]), flush=True)
+    subprocess.run(["deploy/redis/stop", arguments.work + "/redis"], stderr=subprocess.DEVNULL)
+    check(shares["0"] < 0.38, "cluster: without shared counters it has %.1f %% (about a quarter, or the load does not count)" % (100 * shares["0"]))
+    check(shares["200ms"] >= 0.42, "cluster: with them, over a flush and a death of Redis, %.1f %%, limit 50 - 8 %%" % (100 * shares["200ms"]))
+
+
 def realtime(arguments, model, n):
     """Time to the first token of prompts of 256 tokens, alone and with bulk running."""
     load = Load(arguments, "realtime", model, 'engine = { max_seqs = 16; };\nkv = { memory = "256MiB"; };\n'
@@ -269,8 +317,7 @@ def realtime(arguments, model, n):
             load.wait("realtime", sent, 30)
             time.sleep(load.random.random() * 0.3)
     bulk_left = BULK_JOBS - load.ended("bulk")
-    load.process.kill() # the rest of the bulk is nobody's
-    load.process.wait()
+    load.kill() # the rest of the bulk is nobody's
     runs = load.runs("realtime")
     for tenant in ("alone", "beside"):
         times = [run["tokens"][0][0] - run["arrived"] for run in runs if run["tenant"] == tenant]
@@ -286,7 +333,7 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--bin", default="build/millrace")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--only", default="flood,return,weights,limits,realtime")
+    parser.add_argument("--only", default="flood,return,weights,limits,cluster,realtime")
     arguments = parser.parse_args()
     model, only = os.environ.get("MILLRACE_TEST_MODEL"), arguments.only.split(",")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -300,6 +347,8 @@ def main():
         weights(arguments, 1000 if arguments.long else 300)
     if "limits" in only:
         limits(arguments, 100 if arguments.long else 50)
+    if "cluster" in only:
+        cluster(arguments, 1500 if arguments.long else 400)
     if "realtime" in only and model:
         realtime(arguments, model, 20 if arguments.long else 6)
     elif "realtime" in only:
