@@ -22,7 +22,7 @@ struct matmul_context {
 
 /* Single panels where a matrix is narrow, so that two threads get the same. A claim costs 0.1 us, and what was asked for ahead may lie
  * in another thread's item: one row, which is done in some 20 us, has fewer. */
-enum { ITEMS_A_THREAD = 16, ITEMS_OF_ONE_ROW = 4 };
+enum { ITEMS_A_THREAD = 16, ITEMS_OF_ONE_ROW = 8 };
 
 static void matmul_item_plain(void *context, int32_t j, int thread)
 {
