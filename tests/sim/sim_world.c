@@ -565,6 +565,8 @@ static void run_interleaved(struct world *w)
     }
 }
 
+void (*sim_look)(const struct sim_plan *plan, const struct mr_memory *memory, const struct mr_route *routes);
+
 int sim_run(const struct sim_plan *plan, struct sim_totals *totals)
 {
     static struct world w;
@@ -576,6 +578,8 @@ int sim_run(const struct sim_plan *plan, struct sim_totals *totals)
         run_world(&w);
     totals->jobs += plan->jobs;
     sim_judge(&w);
+    if (sim_look)
+        sim_look(plan, w.memory, w.routes);
     for (int i = 0; i < plan->workers; i++) {
         if (w.workers[i].owner)
             worker_stop(&w.workers[i]);

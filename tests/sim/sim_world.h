@@ -37,6 +37,10 @@ struct sim_plan sim_plan_of(uint64_t seed, int jobs);
 struct sim_plan sim_plan_small(uint64_t seed, int64_t crash_at_append, bool after);
 /* As small as the protocol's model: one to three jobs of two tokens, three workers, one partition. */
 struct sim_plan sim_plan_interleaved(uint64_t seed);
+/* Looks at a world that is done, before it is taken down: its log, and its routes [plan->tiers]. NULL: nobody does. */
+struct mr_memory;
+struct mr_route;
+extern void (*sim_look)(const struct sim_plan *plan, const struct mr_memory *memory, const struct mr_route *routes);
 /* Number of violations; each is printed. */
 int sim_run(const struct sim_plan *plan, struct sim_totals *totals);
 void sim_totals_add(struct sim_totals *sum, const struct sim_totals *one);

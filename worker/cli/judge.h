@@ -10,7 +10,7 @@
 
 enum {
     MR_JUDGE_COMPLAINTS_MAX = 1000, /* told one by one; past it they are only counted */
-    MR_JUDGE_UNSEEN_MS = 2000,      /* a START may not know of another process's that came at most so long before it */
+    MR_JUDGE_UNSEEN_MS = 60000,     /* a START may not know of one that came at most so long before it */
     MR_JUDGE_RESULT_DAYS = 7,       /* results are kept so long (wire.md): a run that ended before needs none */
 };
 

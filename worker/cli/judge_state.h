@@ -17,6 +17,7 @@ struct judge_start {                 /* a START that was read, whether it counts
     int64_t epoch, timestamp_ms;
     uint64_t writer, process;
     struct mr_str worker;
+    int64_t number, seq;             /* of the accepted ones, from 1 (0: not accepted); tokens accepted before it */
     bool yielded;                    /* an accepted YIELD of its writer followed */
 };
 

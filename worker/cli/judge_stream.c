@@ -4,8 +4,9 @@
  * 1 What the fold accepts is the run; what it ignores is counted, by kind, and with its tokens.
  * 2 A writer begins with a START: any other record, accepted or not, whose (epoch, writer) no START of its run named before is a
  *   violation, unless retention has cut the partition. Two processes never share that pair (the same START twice is a repeat).
- * 3 A START is written from a view that may lag: it may not know of another process's START that came just before it
- *   (MR_JUDGE_UNSEEN_MS). Everything else that it says of its predecessors must be so.
+ * 3 A START is written from a view that may lag: it may not know of a START that came just before it, be it another process's or its
+ *   own, of which it was told that it had failed. But attempt, from and cause must be what a writer sees at one point of the log, not
+ *   longer than MR_JUDGE_UNSEEN_MS before.
  * 4 A YIELD is a writer's last word in a run.
  * Thread: the judge's. Rejected: believing timestamps further than that (the producer's clock may be in them). */
 #include "worker/cli/judge_state.h"
@@ -80,31 +81,31 @@ static void check_run(struct mr_judge *judge, struct judge_run *j, const struct 
     }
 }
 
-/* How many of the accepted STARTs before this one its writer may not have seen. */
-static int64_t unseen(const struct judge_run *j, const struct judge_start *start)
+/* The accepted START of that number; NULL: there is none. */
+static const struct judge_start *start_numbered(const struct judge_run *j, int64_t number)
 {
-    int64_t n = 0;
-    for (const struct judge_start *s = start->next; s; s = s->next)
-        n += s->process != start->process && start->timestamp_ms - s->timestamp_ms <= MR_JUDGE_UNSEEN_MS;
-    return n < j->run->fold.starts ? n : j->run->fold.starts - 1;
+    const struct judge_start *s = j->starts;
+    while (s && (number < 1 || s->number != number))
+        s = s->next;
+    return s;
 }
 
-/* An accepted START against what stood before it. j->owner is still the one before. */
-static void check_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, const struct judge_start *start)
+/* An accepted START against what stood before it: there must be a point of the log, not long ago, at which a writer sees as many STARTs
+ * and tokens as it says. */
+static void check_view(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, const struct judge_start *start)
 {
-    int64_t is = (int64_t)j->run->fold.starts, least = is - unseen(j, start);
-    check_process(judge, j, record);
-    check_run(judge, j, record);
-    if (record->attempt > is || record->attempt < least)
-        judge_complain(judge, j, JUDGE_VIOLATION, "START says attempt %lld, it is the %lld. that counts", (long long)record->attempt, (long long)is);
-    if (record->from < 0 || record->from > j->run->fold.seq)
-        judge_complain(judge, j, JUDGE_VIOLATION, "START goes on from token %lld, there are %lld", (long long)record->from,
-                       (long long)j->run->fold.seq);
-    bool first = is == 1, other = j->owner && j->owner->process != start->process, again = record->cause >= MR_CAUSE_REBALANCE;
-    bool fits = first ? record->cause == MR_CAUSE_NEW : other ? record->cause == MR_CAUSE_TAKEOVER : again;
-    if (!fits && least == is)
+    int64_t is = (int64_t)j->run->fold.starts, attempt = record->attempt, now = j->run->fold.seq;
+    const struct judge_start *last = start_numbered(j, attempt - 1), *unseen = start_numbered(j, attempt);
+    bool late = unseen && start->timestamp_ms - unseen->timestamp_ms > MR_JUDGE_UNSEEN_MS;
+    if (attempt < 1 || attempt > is || late)
+        judge_complain(judge, j, JUDGE_VIOLATION, "START says attempt %lld, it is the %lld. that counts", (long long)attempt, (long long)is);
+    else if (record->from < (last ? last->seq : 0) || record->from > (attempt == 1 ? 0 : unseen ? unseen->seq : now))
+        judge_complain(judge, j, JUDGE_VIOLATION, "START of attempt %lld goes on from token %lld, there are %lld", (long long)attempt,
+                       (long long)record->from, (long long)now);
+    bool other = last && last->process != start->process, again = record->cause >= MR_CAUSE_REBALANCE;
+    if (!last ? record->cause != MR_CAUSE_NEW : other ? record->cause != MR_CAUSE_TAKEOVER : !again)
         judge_complain(judge, j, JUDGE_VIOLATION, "START of cause %s behind %s", mr_stream_cause_name(record->cause),
-                       first ? "none" : other ? "another process's" : "its own process's");
+                       !last ? "none" : other ? "another process's" : "its own process's");
 }
 
 static struct judge_start *start_of(const struct judge_run *j, const struct mr_stream_record *record)
@@ -151,11 +152,17 @@ static void end_recovery(struct mr_judge *judge, struct judge_run *j, int64_t ti
     j->lost_ms = -1;
 }
 
-static void accepted_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, struct judge_start *start)
+/* whole: retention has cut nothing off the partition. */
+static void accepted_start(struct mr_judge *judge, struct judge_run *j, const struct mr_stream_record *record, struct judge_start *start, bool whole)
 {
     judge->report.starts++;
     judge->report.extra_starts += j->run->fold.starts > 1;
-    check_start(judge, j, record, start);
+    check_process(judge, j, record);
+    check_run(judge, j, record);
+    if (whole)
+        check_view(judge, j, record, start);
+    start->number = (int64_t)j->run->fold.starts;
+    start->seq = j->run->fold.seq;
     if (record->cause == MR_CAUSE_TAKEOVER) {
         judge->report.takeovers++;
         if (j->lost_ms < 0)
@@ -209,7 +216,7 @@ static bool take(struct mr_judge *judge, struct judge_run *j, const struct judge
         return true;
     }
     if (start)
-        accepted_start(judge, j, decoded, known);
+        accepted_start(judge, j, decoded, known, partition->first == 0);
     else
         accepted(judge, j, decoded, record->timestamp_ms);
     j->last_ms = record->timestamp_ms;
