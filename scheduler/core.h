@@ -144,6 +144,13 @@ struct class {
     enum mr_sched_wait stop;   /* why this step's admissions ended */
 };
 
+/* A resident that may yield. */
+struct candidate {
+    int64_t counter, cost;     /* of its flow; of recomputing it, per freed block */
+    int32_t j;                 /* -1: let go again */
+    int32_t class, freed;
+};
+
 /* The step that is being planned. */
 struct step {
     int64_t start_ns, budget_ps;
@@ -196,9 +203,8 @@ struct mr_sched {
     uint64_t *preempted, *expired; /* [max_jobs] */
     struct mr_sched_victim *victims; /* [max_seqs] of this plan */
     int32_t n_preempted, n_expired, n_needs;
-    int32_t *scratch;          /* [max_seqs] */
+    struct candidate *candidates, *chosen; /* [max_seqs] preemption.c's */
     bool *pinned;              /* [blocks of the longest context] admission.c's */
-    int64_t *scratch_keys;     /* [max_seqs] */
     int64_t clock_ns;          /* the latest moment a call told */
     int64_t commit_ns;         /* the last commit */
     struct mr_sched_stats stats;

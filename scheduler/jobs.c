@@ -312,7 +312,8 @@ int32_t jobs_add(struct mr_sched *s, const struct mr_sched_job *in)
     s->free_jobs = job->next;
     *job = (struct job){.in = *in, .known = in->known_tokens, .order = s->order++, .admitted_ns = NEVER, .due_ns = NEVER, .place = -1,
                         .bucket = -1, .level = (int8_t)in->priority, .charged_position = in->charged_prompt + in->charged_output,
-                        .output = in->charged_output, .prefix = in->n_prefix ? in->prefix : NULL, .n_prefix = in->prefix ? in->n_prefix : 0, .first_ns = NEVER};
+                        .output = in->charged_output, .prefix = in->n_prefix ? in->prefix : NULL, .n_prefix = in->prefix ? in->n_prefix : 0,
+                        .first_ns = NEVER};
     match_forget(job);
     job->class = (int8_t)(part_on(s, MR_PART_TIERS) ? in->tier : MR_TIER_STANDARD);
     s->index[index_slot(s, in->id)] = j + 1;

@@ -12,6 +12,8 @@
 
 #include "base/check.h"
 
+enum { AHEAD = 8 }; /* residents fetched before they are looked at: their order in memory is nobody's */
+
 static int rank_of(int class) { return class; } /* relegated is the last class and the first victim */
 
 static int32_t freed_by(const struct mr_sched *s, const struct job *job)
@@ -63,56 +65,56 @@ static int64_t cost_per_block(const struct mr_sched *s, const struct job *job)
     return cost_prefill_ps(&s->config.cost, 0, job->computed) / (own > 0 ? own : 1);
 }
 
-/* Scratch entries carry the cost in scratch_keys[slot]. */
-static bool yields_before(const struct mr_sched *s, int32_t a, int32_t b, const struct need *need)
+static bool yields_before(const struct mr_sched *s, const struct candidate *x, const struct candidate *y, const struct need *need)
 {
-    const struct job *x = &s->jobs[a], *y = &s->jobs[b];
-    if (!part_on(s, MR_PART_VICTIMS))
-        return x->admitted > y->admitted;
-    if (x->class != y->class)
-        return rank_of(x->class) > rank_of(y->class);
-    if (x->class == need->class && !need->cap)
-        return x->admitted > y->admitted;
-    int64_t x_counter = job_flow(s, x)->counter, y_counter = job_flow(s, y)->counter;
-    if (x_counter != y_counter)
-        return x_counter > y_counter;
-    if (s->scratch_keys[x->slot] != s->scratch_keys[y->slot])
-        return s->scratch_keys[x->slot] < s->scratch_keys[y->slot];
-    return x->admitted > y->admitted;
+    bool own = x->class == need->class && !need->cap;
+    if (part_on(s, MR_PART_VICTIMS) && !own) {
+        if (x->counter != y->counter)
+            return x->counter > y->counter;
+        if (x->cost != y->cost)
+            return x->cost < y->cost;
+    }
+    return s->jobs[x->j].admitted > s->jobs[y->j].admitted;
 }
 
 static void sift(struct mr_sched *s, int32_t at, int32_t n, const struct need *need)
 {
-    int32_t j = s->scratch[at];
+    struct candidate *heap = s->candidates, moved = heap[at];
     for (int32_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && yields_before(s, s->scratch[child + 1], s->scratch[child], need))
+        if (child + 1 < n && yields_before(s, &heap[child + 1], &heap[child], need))
             child++;
-        if (!yields_before(s, s->scratch[child], j, need))
+        if (!yields_before(s, &heap[child], &moved, need))
             break;
-        s->scratch[at] = s->scratch[child];
+        heap[at] = heap[child];
     }
-    s->scratch[at] = j;
+    heap[at] = moved;
 }
 
-static int32_t gather(struct mr_sched *s, const struct need *need, int excused)
+static int32_t gather_one(struct mr_sched *s, int32_t j, int32_t n, const struct need *need, int excused)
+{
+    const struct job *job = &s->jobs[j];
+    if (j == need->self || !may_yield(s, job, need, excused))
+        return n;
+    s->candidates[n] = (struct candidate){.j = j, .class = job->class, .cost = cost_per_block(s, job), .counter = job_flow(s, job)->counter};
+    return n + 1;
+}
+
+/* The candidates of the classes from .. to, as a heap; how many. */
+static int32_t gather(struct mr_sched *s, const struct need *need, int excused, int from, int to)
 {
     int32_t n = 0;
-    for (int c = 0; c < CLASSES; c++) {
+    for (int c = from; c <= to; c++) {
         const struct class *class = &s->classes[c];
         if (!class_may_yield(need, c))
             continue;
-        int32_t i = 0, j = class->n_decodes ? class->decode_jobs[0] : class->prefill_head;
-        while (j >= 0) {
-            struct job *job = &s->jobs[j];
-            if (j != need->self && may_yield(s, job, need, excused)) {
-                s->scratch_keys[job->slot] = cost_per_block(s, job);
-                s->scratch[n++] = j;
-            }
-            if (i < class->n_decodes)
-                j = ++i < class->n_decodes ? class->decode_jobs[i] : class->prefill_head;
-            else
-                j = job->next;
+        for (int32_t i = 0; i < class->n_decodes; i++) {
+            const struct job *ahead = &s->jobs[class->decode_jobs[i + AHEAD < class->n_decodes ? i + AHEAD : i]];
+            __builtin_prefetch(ahead);
+            __builtin_prefetch(&ahead->table);
+            n = gather_one(s, class->decode_jobs[i], n, need, excused);
         }
+        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
+            n = gather_one(s, j, n, need, excused);
     }
     for (int32_t at = n / 2; at-- > 0;)
         sift(s, at, n, need);
@@ -139,37 +141,42 @@ void preemption_give_up(struct mr_sched *s, int32_t j)
     s->n_needs++;
 }
 
-/* The chosen stand at the end of scratch, first choice last, as a heap sort leaves them. */
+static bool lacks(const struct need *need, int32_t freed, int32_t n_chosen) { return freed < need->blocks || (need->slot && n_chosen == 0); }
+
+/* Takes victims of the classes from .. to, in order, until the need is met or none is left. What a victim gives alone counts:
+ * blocks that it shares with another count for neither. */
+static int32_t take_victims(struct mr_sched *s, const struct need *need, int32_t n, int32_t n_chosen, int32_t *freed)
+{
+    while (n > 0 && lacks(need, *freed, n_chosen)) {
+        struct candidate top = s->candidates[0];
+        s->candidates[0] = s->candidates[--n];
+        sift(s, 0, n, need);
+        top.freed = freed_by(s, &s->jobs[top.j]);
+        *freed += top.freed;
+        if (top.freed > 0 || need->slot) /* who only shares is no victim */
+            s->chosen[n_chosen++] = top;
+    }
+    return n_chosen;
+}
+
 static bool choose(struct mr_sched *s, const struct need *need, int excused)
 {
-    int32_t n = gather(s, need, excused), end = n, freed = 0;
-    while (n > 0 && (freed < need->blocks || (need->slot && n == end))) {
-        int32_t top = s->scratch[0], mine = freed_by(s, &s->jobs[top]);
-        s->scratch[0] = s->scratch[--n];
-        sift(s, 0, n, need);
-        s->scratch[n] = top;
-        s->scratch_keys[s->jobs[top].slot] = mine; /* what it gives alone: blocks it shares with another victim count for neither */
-        freed += mine;
-        if (mine == 0 && !need->slot) { /* only shared blocks: no victim; the hole is closed from the other end */
-            for (int32_t i = n; i + 1 < end; i++)
-                s->scratch[i] = s->scratch[i + 1];
-            end--;
-        }
-    }
-    if (freed < need->blocks || (need->slot && n == end))
+    bool by_class = part_on(s, MR_PART_VICTIMS); /* the classes behind first: the others are not looked at when those are enough */
+    int32_t n_chosen = 0, freed = 0;
+    for (int c = CLASSES - 1; c >= 0 && lacks(need, freed, n_chosen); c = by_class ? c - 1 : -1)
+        n_chosen = take_victims(s, need, gather(s, need, excused, by_class ? c : 0, c), n_chosen, &freed);
+    if (lacks(need, freed, n_chosen))
         return false;
-    int32_t left = end - n;
-    for (int32_t i = end - 1; i >= n; i--) {
-        int32_t mine = (int32_t)s->scratch_keys[s->jobs[s->scratch[i]].slot];
-        if (freed - mine >= need->blocks && (!need->slot || left > 1) && !MUTANT(MUTANT_GREEDY_VICTIMS)) {
-            freed -= mine;
+    int32_t left = n_chosen;
+    for (int32_t i = 0; i < n_chosen; i++)
+        if (freed - s->chosen[i].freed >= need->blocks && (!need->slot || left > 1) && !MUTANT(MUTANT_GREEDY_VICTIMS)) {
+            freed -= s->chosen[i].freed;
             left--;
-            s->scratch[i] = -1;
+            s->chosen[i].j = -1;
         }
-    }
-    for (int32_t i = end - 1; i >= n; i--)
-        if (s->scratch[i] >= 0)
-            preempt(s, s->scratch[i], need, (int32_t)s->scratch_keys[s->jobs[s->scratch[i]].slot]);
+    for (int32_t i = 0; i < n_chosen; i++)
+        if (s->chosen[i].j >= 0)
+            preempt(s, s->chosen[i].j, need, s->chosen[i].freed);
     s->n_needs++;
     return true;
 }

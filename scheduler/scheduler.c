@@ -78,9 +78,9 @@ static bool sched_allocate(struct mr_sched *s)
     s->victims = calloc(seqs, sizeof *s->victims);
     s->preempted = calloc(seqs, sizeof *s->preempted);
     s->expired = calloc(jobs, sizeof *s->expired);
-    s->scratch = calloc(seqs, sizeof *s->scratch);
-    s->scratch_keys = calloc(seqs, sizeof *s->scratch_keys);
-    return s->items && s->item_jobs && s->victims && s->preempted && s->expired && s->scratch && s->scratch_keys && jobs_open(s) &&
+    s->candidates = calloc(seqs, sizeof *s->candidates);
+    s->chosen = calloc(seqs, sizeof *s->chosen);
+    return s->items && s->item_jobs && s->victims && s->preempted && s->expired && s->candidates && s->chosen && jobs_open(s) &&
            groups_open(&s->groups, s->config.max_jobs) && lengths_open(&s->lengths, MR_TIER_COUNT) && limits_open(&s->limits,
                    s->config.max_tenants) && bulk_open(&s->bulk) &&
            decisions_open(&s->decisions, s->config.max_tenants);
@@ -122,7 +122,7 @@ void mr_sched_close(struct mr_sched *s)
     limits_close(&s->limits);
     bulk_close(&s->bulk);
     decisions_close(&s->decisions);
-    void *owned[] = {s->items, s->item_jobs, s->victims, s->preempted, s->expired, s->scratch, s->scratch_keys};
+    void *owned[] = {s->items, s->item_jobs, s->victims, s->preempted, s->expired, s->candidates, s->chosen};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(s);

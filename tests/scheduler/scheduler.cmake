@@ -10,7 +10,7 @@ set_target_properties(scheduler_mutants_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY
 add_test(NAME scheduler/mutants COMMAND scheduler_mutants_test)
 set_tests_properties(scheduler/mutants PROPERTIES TIMEOUT 300)
 
-# What a plan costs: build/tests/plan_bench [SECONDS A SIZE].
+# What a plan costs: build/tests/plan_bench [REPLAYS].
 add_executable(plan_bench EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/bench/plan_bench.c)
 target_link_libraries(plan_bench PRIVATE mr_scheduler)
 set_target_properties(plan_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
@@ -18,3 +18,9 @@ set_target_properties(plan_bench PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_B
 # The same plans from the same calls, whatever compiled them (I18).
 add_test(NAME scheduler/digest COMMAND ${PROJECT_SOURCE_DIR}/tests/scheduler/digest/run)
 set_tests_properties(scheduler/digest PROPERTIES TIMEOUT 300)
+
+# What the scenarios show, with the bounds of their claims.
+if(NOT MILLRACE_SANITIZE)
+  add_test(NAME scheduler/claims COMMAND millrace sim --all ${PROJECT_SOURCE_DIR}/tests/scheduler/scenarios)
+  set_tests_properties(scheduler/claims PROPERTIES TIMEOUT 300)
+endif()
