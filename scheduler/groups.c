@@ -1,3 +1,8 @@
+/* Prefix groups. Owns the groups' table (by flow and name) and, in each flow, the lists of its groups by size.
+ *
+ * 1. A group is on exactly one list of its flow while it has a waiting job, and free otherwise. 2. The lists double: a change of one
+ * job seldom moves a group. 3. Of warm groups the smallest goes first, so that few are in the cache half done; of cold ones the
+ * largest. Rejected: a heap of sizes; it costs a logarithm for every job that comes or goes. */
 #include "scheduler/groups.h"
 
 #include "base/hash.h"

@@ -94,7 +94,7 @@ static const char *claim_parse(struct sim_claims *claims, char *line)
     static const struct sim_result nothing;
     struct sim_claim *claim = &claims->claims[claims->n];
     struct side of = {0}, over = {0};
-    char sense[3] = "", *what = field_next(&line), *value = field_next(&line), *bound = field_next(&line), *remark = field_next(&line);
+    char sense[3] = "", state[5] = "", *what = field_next(&line), *value = field_next(&line), *bound = field_next(&line), *remark = field_next(&line);
     double unused;
     if (claims->n == SIM_CLAIMS_MAX)
         return "too many claims";
@@ -106,8 +106,10 @@ static const char *claim_parse(struct sim_claims *claims, char *line)
         return "not SCENARIO POLICY METRIC, with another behind a / or without";
     if (!sim_metric(&nothing, of.metric, &unused) || (n == 6 && !sim_metric(&nothing, over.metric, &unused)))
         return "no such metric";
-    if (*bound && (sscanf(bound, "%2s %lf", sense, &claim->bound) != 2 || (strcmp(sense, ">=") != 0 && strcmp(sense, "<=") != 0)))
-        return "a bound is >= or <= and a number";
+    int given = *bound ? sscanf(bound, "%2s %lf %4s", sense, &claim->bound, state) : 0;
+    if (*bound && (given < 2 || (strcmp(sense, ">=") != 0 && strcmp(sense, "<=") != 0) || (given == 3 && strcmp(state, "open") != 0)))
+        return "a bound is >= or <= and a number, and open or nothing";
+    claim->open = given == 3;
     claim->sense = !*bound ? 0 : *sense == '>' ? 1 : -1;
     claim->run = run_of(claims, &of);
     claim->over = n == 6 ? run_of(claims, &over) : -1;
@@ -153,6 +155,11 @@ bool sim_claim_holds(const struct sim_claims *claims, const struct sim_claim *cl
 {
     double value = sim_claim_value(claims, claim);
     return claim->sense == 0 || (claim->sense > 0 ? value >= claim->bound : value <= claim->bound);
+}
+
+bool sim_claim_fails(const struct sim_claims *claims, const struct sim_claim *claim)
+{
+    return !claim->open && !sim_claim_holds(claims, claim);
 }
 
 static void value_print(double value, struct mr_buf *out)

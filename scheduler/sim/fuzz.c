@@ -193,8 +193,8 @@ void sim_scenario_print(const struct sim_scenario *s, struct mr_buf *out)
                 (long long)c->cost.context_ps, (long long)c->cost.pair_ps, (long long)c->cost.overhead_ps);
     mr_buf_addf(out,
             "blocks %d\nblock_tokens %d\nmax_seqs %d\nmax_step %d\nmax_jobs %d\nmax_context %d\nquantum %d\nfloor_tokens %d\nforced_chunk %d\n"
-                "window %d\npace %d\nvisible %d\n", c->n_blocks, c->block_tokens, c->max_seqs, c->max_step_tokens, c->max_jobs, c->max_context, c->chunk_quantum,
-                c->floor_tokens, c->forced_chunk, c->window_tokens, c->pace_permille, c->visible);
+                "window %d\npace %d\nvisible %d\n", c->n_blocks, c->block_tokens, c->max_seqs, c->max_step_tokens, c->max_jobs, c->max_context,
+                c->chunk_quantum, c->floor_tokens, c->forced_chunk, c->window_tokens, c->pace_permille, c->visible);
     for (int t = 0; t < MR_TIER_COUNT; t++)
         mr_buf_addf(out, "slo %s %g %g\nfloor %s %d\n", tiers[t], (double)c->tier[t].ttft_ns / 1e6, (double)c->tier[t].tpot_ns / 1e6, tiers[t],
                     c->tier[t].floor_permille);

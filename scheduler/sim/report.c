@@ -90,7 +90,8 @@ void sim_report_table(const struct sim_run_report *runs, int32_t n, struct mr_bu
 void sim_report_csv(const struct sim_run_report *runs, int32_t n, struct mr_buf *out)
 {
     mr_buf_addf(out, "scenario,policy,tier,arrived,finished,on_time,tier_tok_s,ttft_ms_p50,ttft_ms_p99,ttft_ms_p999,tpot_ms_p50,tpot_ms_p99,"
-                "tpot_ms_p999,tbt_ms_p50,tbt_ms_p99,tbt_ms_p999,out_tok_s,tok_s,jain,max_drift,bound,hit,preemptions,recompute_share,pool_share,digest\n");
+                "tpot_ms_p999,tbt_ms_p50,tbt_ms_p99,tbt_ms_p999,out_tok_s,tok_s,jain,max_drift,bound,hit,preemptions,recompute_share,pool_share,"
+                "digest\n");
     for (int32_t i = 0; i < n; i++)
         for (int tier = 0; tier < MR_TIER_COUNT; tier++) {
             const struct sim_result *r = runs[i].result;
