@@ -5,7 +5,7 @@
  *    x signed by w (128 x 127 x 2 fits in int16 too), more rows take both widened to int16 (a sign a product costs more than the widening).
  * 3. Three rows by sixteen outputs a tile: six integer and six float sums, two words, one broadcast and one product are the 16 registers.
  * 4. Outputs are summed in the scratch and copied: rows a power of two apart in the output would share a few sets of the cache.
- * Thread: any, on disjoint outputs. Rejected: AVX-VNNI's one instruction (this machine has none to measure it on). */
+ * Thread: any, on disjoint outputs. */
 #include "kernels/cpu/int8.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
@@ -212,6 +212,7 @@ static void open_block(const struct mr_pack *pack, const uint8_t *record, int32_
     bool nibbles = pack->code == MR_PACK_NIBBLES;
     int32_t words = pack->run / (nibbles ? 8 : 4);
     for (int32_t i = 0; i < n / pack->run; i++, record += pack->record_bytes) {
+        mr_matmul_read_ahead(record, pack->record_bytes);
         for (int v = 0; v < VECTORS; v++) {
             __m256 d, m;
             load_scales(pack->scale, record, v, &d, &m);
@@ -328,9 +329,7 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
     struct panel_block *block = (struct panel_block *)tile->scratch;
     for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
         int32_t n = pack->k - k < MR_MATMUL_K_BLOCK ? pack->k - k : MR_MATMUL_K_BLOCK;
-        const uint8_t *record = mr_pack_record(pack, panel, k);
-        mr_matmul_read_ahead(record, (size_t)(n / pack->run) * pack->record_bytes);
-        open_block(pack, record, n, block);
+        open_block(pack, mr_pack_record(pack, panel, k), n, block);
         for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
             struct strip strip = {pack, block, rows, c + half, c_stride, first_row, k, n, half, k == 0};
             multiply_strip(&strip, tile->rows);

@@ -147,6 +147,7 @@ INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, con
 {
     for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
         struct scales s = load_scales(pack->scale, record);
+        mr_matmul_read_ahead(record, pack->record_bytes);
         for (int g = 0; g < pack->run / 4; g++, out += 4 * MR_PACK_OUTPUTS) {
             for (int v = 0; v < VECTORS; v++) {
                 __m256i words = code_words(code, record + pack->scale_bytes, g, v);
@@ -159,7 +160,9 @@ INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, con
 
 INLINE void expand_plain(enum mr_pack_code code, const uint8_t *values, int32_t n, float *out)
 {
+    const size_t bytes = MR_PACK_OUTPUTS * (code == MR_PACK_F32 ? 4 : 2); /* of one k */
     for (int32_t k = 0; k < n; k++) {
+        mr_matmul_read_ahead(values + (size_t)k * bytes, bytes);
         for (int v = 0; v < VECTORS; v++)
             _mm256_store_ps(out + k * MR_PACK_OUTPUTS + 8 * v, plain_value(code, values, k, v));
     }
@@ -246,7 +249,6 @@ static void multiply_panel(const struct mr_matmul_tile *tile, const uint8_t *pan
     const struct mr_pack *pack = tile->pack;
     for (int32_t k = 0; k < pack->k; k += MR_MATMUL_K_BLOCK) {
         int32_t n = pack->k - k < MR_MATMUL_K_BLOCK ? pack->k - k : MR_MATMUL_K_BLOCK;
-        mr_matmul_read_ahead(mr_pack_record(pack, panel, k), (size_t)((n + pack->run - 1) / pack->run) * pack->record_bytes);
         expand(pack, panel, k, n, tile->scratch);
         for (int half = 0; half < MR_PACK_OUTPUTS; half += 16) {
             struct strip strip = {tile->in + k, tile->scratch + half, c + half, pack->k, MR_PACK_OUTPUTS, tile->rows, n, k == 0};

@@ -124,6 +124,7 @@ INLINE void expand_codes(enum mr_pack_code code, const struct mr_pack *pack, con
 {
     for (int32_t k = 0; k < n; k += pack->run, record += pack->record_bytes) {
         struct scales s = load_scales(pack, record);
+        mr_matmul_read_ahead(record, pack->record_bytes);
         const uint8_t *codes = record + pack->scale_bytes;
         for (int32_t g = 0; g < pack->run; g += 8, codes += (code == MR_PACK_NIBBLES ? 4 : 8) * MR_PACK_OUTPUTS) {
 #pragma GCC unroll 8
