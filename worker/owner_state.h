@@ -84,8 +84,6 @@ struct mr_owner {
     bool begun, draining, leaving, exited;
     int32_t generation;           /* of the last ASSIGNED, */
     int64_t assigned_ns;          /* and when it came */
-    int32_t generation;           /* of the last ASSIGNED, */
-    int64_t assigned_ns;          /* and when it came */
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
     int32_t yields_out;           /* YIELDs not acknowledged yet */
