@@ -3,6 +3,7 @@
  *
  *   UNASKED --claim--> ASKED --an earlier position--> READING --its record--> COMPARING --> SETTLED (duplicate, id_conflict, or neither)
  *   any of them --nothing there, this record itself, a later one, or no answer in time--> SETTLED
+ *   ASKED --no room to read it now--> UNASKED, for at most MR_OWNER_FIRST_READ_NS
  *
  * Invariants:
  * 1. Order is (broker timestamp, topic, partition, offset): of two records at most one can be told that the other was first.
@@ -60,7 +61,8 @@ bool owner_first_settled(struct mr_owner *owner, struct mr_run *run)
     const struct mr_partition *p = run->partition;
     if (!owner->config.ask_first || p->parked_topic || run->fold.starts > 0 || run->first == MR_RUN_FIRST_SETTLED)
         return true;
-    if (run->first == MR_RUN_FIRST_UNASKED && !owner->store_up) {
+    bool given_up = run->first_again_ns && owner->now_ns >= run->first_again_ns;
+    if (run->first == MR_RUN_FIRST_UNASKED && (!owner->store_up || given_up)) {
         settle(run);
         return true;
     }
@@ -69,6 +71,7 @@ bool owner_first_settled(struct mr_owner *owner, struct mr_run *run)
         *ask = (struct mr_state_ask){.kind = MR_STATE_CLAIM, .tag = run->handle, .expire_ms = owner->config.state_expire_ms};
         ask->key = owner_out_format(owner, "{%.*s}:first", (int)run->name.n, run->name.p);
         ask->value = owner_out_format(owner, "%lld %s %d %lld", (long long)run->src.timestamp_ms, p->topic, p->number, (long long)run->src.offset);
+        run->first_again_ns = run->first_again_ns ? run->first_again_ns : owner->now_ns + MR_OWNER_FIRST_READ_NS;
         wait_for(owner, run, MR_RUN_FIRST_ASKED, MR_OWNER_FIRST_NS);
         return false;
     }
@@ -107,11 +110,18 @@ static void read_fail(struct mr_owner *owner, struct owner_first_read *read)
     }
 }
 
-static bool read_begin(struct mr_owner *owner, struct mr_run *run, const struct position *first)
+/* A position that could be an input record; *route: its topic's. */
+static bool readable(const struct mr_owner *owner, const struct position *first, const struct mr_route **route)
 {
     bool parked;
-    const struct mr_route *route = mr_route_of_topic(owner->config.routes, owner->config.n_routes, mr_str_from(first->topic), &parked);
-    if (!route || parked || first->partition < 0 || first->offset < 0 || read_of(owner, mr_str_from(first->topic), first->partition))
+    *route = mr_route_of_topic(owner->config.routes, owner->config.n_routes, mr_str_from(first->topic), &parked);
+    return *route && !parked && first->partition >= 0 && first->offset >= 0;
+}
+
+/* false: another is being read there, or as many as may be. */
+static bool read_begin(struct mr_owner *owner, struct mr_run *run, const struct mr_route *route, const struct position *first)
+{
+    if (read_of(owner, mr_str_from(first->topic), first->partition))
         return false;
     for (int i = 0; i < MR_OWNER_FIRST_READS_MAX; i++) {
         struct owner_first_read *read = &owner->read[i];
@@ -128,10 +138,14 @@ static bool read_begin(struct mr_owner *owner, struct mr_run *run, const struct 
 void owner_first_answer(struct mr_owner *owner, struct mr_run *run, struct mr_str text)
 {
     struct position first;
+    const struct mr_route *route;
     if (run->first != MR_RUN_FIRST_ASKED)
         return;
-    if (position_read(text, &first) && is_before(&first, run) && read_begin(owner, run, &first)) {
-        wait_for(owner, run, MR_RUN_FIRST_READING, MR_OWNER_FIRST_READ_NS);
+    if (position_read(text, &first) && is_before(&first, run) && readable(owner, &first, &route)) {
+        if (read_begin(owner, run, route, &first))
+            wait_for(owner, run, MR_RUN_FIRST_READING, MR_OWNER_FIRST_READ_NS);
+        else
+            run->first = MR_RUN_FIRST_UNASKED; /* the tick asks again */
         return;
     }
     settle(run);

@@ -96,6 +96,7 @@ struct mr_run {
     struct mr_origin *origin;          /* parked topic: where the job lay first; NULL: here */
     enum mr_run_first first;
     int64_t first_until_ns;            /* ASKED, READING, COMPARING: when to go on without */
+    int64_t first_again_ns;            /* UNASKED after no record could be read: until when to ask again; 0: never asked */
     bool held;                         /* the engine says: quota, or its tenant is parked */
     bool in_transaction;               /* CLOSING: its outcomes are in the commit that is out */
     bool head_start;                   /* the engine works from the journal, not from the fold */

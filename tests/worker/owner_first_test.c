@@ -156,6 +156,22 @@ TEST(who_has_a_start_is_never_asked_about)
     close_owner();
 }
 
+TEST(one_record_of_a_partition_at_a_time)
+{
+    ask();
+    answer("3000 jobs 1 9");
+    input(1);
+    verdict("acme/b", "h", NULL);
+    answer("3000 jobs 1 5");
+    EXPECT_EQ(t.follows, 4); /* the other is being read */
+    read_comes(9, 3000);
+    uint64_t first = t.admit;
+    pass(5);
+    answer("3000 jobs 1 5");
+    EXPECT(t.follows == 5 && t.follow_offset == 5 && first == t.admit);
+    close_owner();
+}
+
 TEST(a_bounded_number_is_read)
 {
     prepare();
@@ -171,11 +187,17 @@ TEST(a_bounded_number_is_read)
         input(i);
         verdict(name, "h", NULL);
         answer(first);
-        EXPECT_EQ(t.n_log, i == MR_OWNER_FIRST_READS_MAX); /* one more finds no room, and runs */
+        EXPECT_EQ(t.follows, 3 + (i < MR_OWNER_FIRST_READS_MAX ? i + 1 : i)); /* one more finds no room, */
     }
+    pass(5);
+    EXPECT_EQ(t.asks, MR_OWNER_FIRST_READS_MAX + 2); /* asks again, */
+    answer("3000 jobs 99 9");
+    EXPECT_EQ(t.n_log, 0);
+    pass(995);
+    EXPECT(t.n_log == MR_OWNER_FIRST_READS_MAX + 1); /* and runs, as the others do whose record never came */
     close_owner();
 }
 
 TEST_MAIN(TEST_CASE(nobody_was_first), TEST_CASE(an_earlier_one_with_the_same_body), TEST_CASE(an_earlier_one_with_another_body),
           TEST_CASE(lies_cost_nothing_but_time), TEST_CASE(silence_ends), TEST_CASE(who_has_a_start_is_never_asked_about),
-          TEST_CASE(a_bounded_number_is_read))
+          TEST_CASE(one_record_of_a_partition_at_a_time), TEST_CASE(a_bounded_number_is_read))
