@@ -77,15 +77,47 @@ TEST(an_impossible_slo_is_refused_with_the_figure)
     EXPECT(strstr(err.text, "this device needs"));
 }
 
+TEST(a_dead_workers_jobs_go_on_by_the_log)
+{
+    struct sim_result r = run_policy(TENANTS "workers 2\nkafka 32 5 500\nkill 1 3\njoin 1 6\nskew 0 400\nstore 3 50\nseconds 10 drain 1\n"
+                                     "load tenants=0-9 tier=standard source=servegen:small:30 prompt=256~0.5 output=64~0.5\n", "ours");
+    EXPECT(r.tier[MR_TIER_STANDARD].arrived > 100);
+    EXPECT_EQ(r.tier[MR_TIER_STANDARD].finished, r.tier[MR_TIER_STANDARD].arrived);
+    EXPECT(r.log_longest > 0);
+}
+
+TEST(who_was_thrown_back_by_a_stall_catches_up) /* without it they stay late for good */
+{
+    struct sim_result r = run_policy("card h200-8b\nstalls 10\nseconds 60 warmup 5\n"
+                                     "load tenants=0 tier=realtime source=poisson:20 prompt=1000~1 output=200~0.5\n"
+                                     "load tenants=1 tier=bulk source=backlog:256 prompt=1000~1 output=200~1\n", "ours");
+    EXPECT((double)r.tier[MR_TIER_REALTIME].on_time / (double)r.tier[MR_TIER_REALTIME].arrived > 0.83);
+}
+
+TEST(between_tokens_is_what_a_step_takes)
+{
+    struct sim_result r = run_policy("cost 10000000000 0 0 0 0 0\nslo standard 0 0\nslo realtime 0 0\nseconds 20\n"
+                                     "load tenants=0 tier=standard source=backlog:4 prompt=64 output=50\n", "ours"); /* 10 ms a step */
+    EXPECT_NEAR(r.tier[MR_TIER_STANDARD].tbt_ms[0], 10, 0.2);
+    EXPECT_NEAR(r.tier[MR_TIER_STANDARD].tbt_ms[2], 10, 0.2);
+    EXPECT_NEAR(r.tier[MR_TIER_STANDARD].tpot_ms[1], 10, 0.01);
+}
+
 TEST(bad_statements_are_refused_with_their_line)
 {
     struct mr_err err = {0};
     EXPECT_EQ(sim_scenario_parse(&scenario, "seconds 3\nload tenants=0 colour=red\n", &err), MR_ERR_INVALID);
     EXPECT(strstr(err.text, "line 2"));
     EXPECT_EQ(sim_scenario_parse(&scenario, "card gpu\n", &err), MR_ERR_INVALID);
+    static const char *const bad[] = {"kafka 0 5 5\n", "kill 64 1\n", "store 1\n", "skew 1\n", "workers 65\n", "load tenants=0 source=servegen:huge:5\n",
+                                      "load tenants=0 source=batch:0\n", "load tenants=0 tree=2x8,3\n", "load tenants=0 order=random\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        EXPECT_EQ(sim_scenario_parse(&scenario, bad[i], &err), MR_ERR_INVALID);
+    EXPECT_EQ(sim_scenario_parse(&scenario, "workers 64\nkill 63 1\n", &err), MR_OK);
     EXPECT_EQ(sim_policy_apply(&scenario, "best", &err), MR_ERR_NOT_FOUND);
 }
 
 TEST_MAIN(TEST_CASE(weights_are_kept), TEST_CASE(a_returning_tenant_gets_a_half), TEST_CASE(a_flood_does_not_reach_the_quiet_tenant),
           TEST_CASE(the_same_seed_is_the_same_run_and_shifts_change_nothing), TEST_CASE(an_impossible_slo_is_refused_with_the_figure),
-          TEST_CASE(bad_statements_are_refused_with_their_line))
+          TEST_CASE(a_dead_workers_jobs_go_on_by_the_log), TEST_CASE(who_was_thrown_back_by_a_stall_catches_up),
+          TEST_CASE(between_tokens_is_what_a_step_takes), TEST_CASE(bad_statements_are_refused_with_their_line))
