@@ -265,6 +265,17 @@ def limits(arguments, n):
           "limits: /metrics shows each tenant's figures")
 
 
+def operator(load, job):
+    """What a person sees meanwhile: `top` and `status --why`."""
+    top = subprocess.run([load.bin, "top", "-c", load.config, "--json"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    lines = {line["tenant"]: line for line in map(json.loads, top.splitlines()) if "tenant" in line}
+    check(set(lines) >= {"both", "one"} and all(k in lines["one"] for k in ("share", "counter", "drift", "waiting", "on_time", "relegations")),
+          "operator: top shows the tenants (%s)" % ", ".join("%s %.0f %%" % (t, 100 * line["share"]) for t, line in sorted(lines.items())))
+    why = subprocess.run([load.bin, "status", "-c", load.config, "--json", "--why", job], stdout=subprocess.PIPE).stdout.decode()
+    said = json.loads(why).get("why", "") if why else ""
+    check(said.startswith("wait"), "operator: status --why %s: %s" % (job, said))
+
+
 def cluster(arguments, n):
     """Two workers, each with half of the partitions: tenant `both` has work on either, `one` on one of them alone. Fair over the two, `one`
     gets half of all; each fair by itself, a quarter. In the middle Redis is flushed, killed and started again: jobs go on."""
@@ -273,7 +284,7 @@ def cluster(arguments, n):
     port, shares = redis.rsplit(":", 1)[1], {}
     for sync in ("0", "200ms"):
         load = Load(arguments, "cluster" + sync, "synthetic:tiny",
-                    fairness_settings("ours", "()", 'sync = "%s";' % sync) + '\nredis = { address = "%s"; };\n' % redis)
+                    fairness_settings("ours", "()", 'sync = "%s";' % sync) + '\nredis = { address = "%s"; };\nworker = { heartbeat = "500ms"; };\n' % redis)
         load.start()
         load.send("bulk", "warm", 40, 0)
         load.send("bulk", "warm", 40, 3)
@@ -282,6 +293,7 @@ def cluster(arguments, n):
             load.send("bulk", tenant, n, partition)
         if sync != "0":
             load.wait("bulk", 80 + n // 2, 60)
+            operator(load, "one/one-%d" % (80 + n + n - 1))
             subprocess.run(["redis-cli", "-p", port, "flushall"], check=True, stdout=subprocess.DEVNULL)
             load.wait("bulk", 80 + n, 60)
             subprocess.run(["deploy/redis/stop", arguments.work + "/redis"], stderr=subprocess.DEVNULL)
