@@ -288,7 +288,7 @@ def order(arguments, rng, around):
     if arguments.only:
         group = {k: n for k, n in group.items() if k in arguments.only}
         side = {k: n for k, n in side.items() if k in arguments.only}
-    n_group, n_side = (62, 50) if arguments.long else (13, 12) if arguments.brokers == 3 else (7, 9)
+    n_group, n_side = (62, 50) if arguments.long else (10, 12) if arguments.brokers == 3 else (7, 9)
     kinds = draw(rng, group, n_group if group else 0)
     if not arguments.long and not arguments.only and arguments.brokers == 1:   # a short run still kills three times
         others = [k for k in kinds if k.startswith("broker") or k == "pause"]

@@ -95,13 +95,8 @@ class Surroundings:
         return {k: n for k, n in table.items() if k != "broker_full" or (self.disk and self.brokers == 1)}
 
     def run(self, kind):
-        if kind.startswith("broker") and self.brokers == 1:
-            with self.sending:
-                self.done.append((kind, time.time()))
-                getattr(self, kind)()
-        else:
-            self.done.append((kind, time.time()))
-            getattr(self, kind)()
+        self.done.append((kind, time.time()))
+        getattr(self, kind)()
 
     # --- workers ---
 
@@ -167,17 +162,19 @@ class Surroundings:
         self.node = (self.node + 1) % self.brokers
 
     def broker_kill(self):
-        begin = time.time()
-        os.kill(self.broker_pid(), signal.SIGKILL)
-        time.sleep(self.rng.uniform(0.2, 3))
-        self.start_brokers()
+        with self.sending:
+            begin = time.time()
+            os.kill(self.broker_pid(), signal.SIGKILL)
+            time.sleep(self.rng.uniform(0.2, 3))
+            self.start_brokers()
         self.away(begin)
 
     def broker_stop(self):
-        begin, pid = time.time(), self.broker_pid()
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(self.rng.uniform(3, SESSION_S + 2))
-        os.kill(pid, signal.SIGCONT)
+        with self.sending:
+            begin, pid = time.time(), self.broker_pid()
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(self.rng.uniform(3, SESSION_S + 2))
+            os.kill(pid, signal.SIGCONT)
         self.away(begin)
 
     def broker_still(self):
@@ -192,8 +189,7 @@ class Surroundings:
         os.kill(pid, signal.SIGCONT)
         self.away(begin)
 
-    def broker_full(self):
-        begin, path = time.time(), self.work + "/kafka/filler"
+    def fill(self, path):
         with open(path, "wb") as file:
             try:
                 while True:
@@ -201,14 +197,19 @@ class Surroundings:
                     file.flush()
             except OSError:
                 pass
-        time.sleep(4)
-        os.unlink(path)
-        try:
-            os.kill(self.broker_pid(), signal.SIGKILL)  # a broker whose disk was full ends, or is better ended
-        except ProcessLookupError:
-            pass
-        time.sleep(0.3)
-        self.start_brokers()
+
+    def broker_full(self):
+        with self.sending:
+            begin, path = time.time(), self.work + "/kafka/filler"
+            self.fill(path)
+            time.sleep(4)
+            os.unlink(path)
+            try:
+                os.kill(self.broker_pid(), signal.SIGKILL)  # a broker whose disk was full ends, or is better ended
+            except ProcessLookupError:
+                pass
+            time.sleep(0.3)
+            self.start_brokers()
         self.away(begin)
 
     # --- Redis ---
