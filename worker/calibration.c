@@ -1,8 +1,8 @@
 /* Owns the arrays of one step while it measures.
  *
  * 1. A step is timed as the engine runs it: the same batch builder and forward port, sampling included.
- * 2. Shapes that the engine's sizes or the cache do not hold are left out; one that would outlast the limit, by the slowest token seen
- *    so far, too. The first step of all runs twice and counts once: pages are touched, caches warm.
+ * 2. Shapes that the engine's sizes or the cache do not hold are left out; one that would outlast the limit, by a token of the largest step
+ *    so far, too. What a fit needs at least may take CALIBRATION_PATIENCE times as long; a device too slow for that stays unmeasured. The first step of all runs twice and counts once: pages are touched, caches warm.
  * 3. No two sequences of a step share a block. What the blocks hold does not matter: no time depends on it.
  * Rejected: timing layers alone (what is between them is a fifth of a small step). */
 #include "worker/calibration.h"
@@ -13,6 +13,8 @@
 
 #include <math.h>
 #include <stdlib.h>
+
+enum { CALIBRATION_PATIENCE = 3 }; /* the least that a fit needs may take this many times the limit */
 
 struct calibration {
     struct mr_bundle *bundle;
@@ -26,7 +28,8 @@ struct calibration {
     struct mr_sample_row *rows;      /* [max_logits] */
     struct mr_sampled *sampled;
     int64_t start_ns;
-    double token_ns;                 /* the slowest token of a chunk so far */
+    int32_t most_tokens;             /* of a step so far, */
+    double token_ns;                 /* and what a token of it took */
     bool warm;
 };
 
@@ -117,16 +120,19 @@ static bool calibration_take(struct calibration *c, const struct mr_step_shape *
                              enum mr_status *status)
 {
     int32_t n_sources = calibration_sources(c, shape);
-    int64_t left_ns = c->start_ns + c->options.limit_ns - mr_clock_ns(&c->clock), ns;
-    if (n_sources == 0 || (*n >= MR_STEP_COST_LEAST && (double)(shape->decodes + shape->chunk) * c->token_ns > (double)left_ns))
+    int64_t limit_ns = *n < MR_STEP_COST_LEAST ? CALIBRATION_PATIENCE * c->options.limit_ns : c->options.limit_ns, ns;
+    int64_t left_ns = c->start_ns + limit_ns - mr_clock_ns(&c->clock);
+    if (n_sources == 0 || (double)(shape->decodes + shape->chunk) * c->token_ns > (double)left_ns)
         return true;
     for (int runs = c->warm ? 1 : 2; runs > 0; runs--)
         if ((*status = calibration_time(c, n_sources, &ns)) != MR_OK)
             return false;
     c->warm = true;
     samples[(*n)++] = (struct mr_step_sample){load_of(shape), ns};
-    if (shape->chunk >= 16 && (double)ns / (shape->decodes + shape->chunk) > c->token_ns)
-        c->token_ns = (double)ns / (shape->decodes + shape->chunk);
+    if (shape->decodes + shape->chunk >= c->most_tokens) {
+        c->most_tokens = shape->decodes + shape->chunk;
+        c->token_ns = (double)ns / c->most_tokens;
+    }
     return true;
 }
 

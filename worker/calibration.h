@@ -13,7 +13,7 @@ struct mr_step_shape {
 
 struct mr_calibration_options {
     int32_t max_seqs, max_step_tokens, max_logits; /* the engine's: no shape is larger */
-    int64_t limit_ns;                              /* no step begins after it; the first ones always run */
+    int64_t limit_ns;                              /* about so long in all; up to three times as long for the least that a fit needs */
 };
 
 /* The shapes of a start: from one decode to the largest chunk, each once a round, MR_CALIBRATION_ROUNDS rounds or until the limit.

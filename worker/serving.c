@@ -47,8 +47,12 @@ static enum mr_status serving_cost(const struct mr_options *options, struct mr_s
     if (options->scheduler.calibrate_ms == 0)
         return MR_OK;
     enum mr_status status = mr_calibration_grid(out->bundle, &limits, samples, &n, err);
-    if (status != MR_OK || !mr_step_cost_fit(samples, n, &sched->cost))
+    if (status != MR_OK)
         return status;
+    if (!mr_step_cost_fit(samples, n, &sched->cost)) {
+        mr_log(MR_LOG_WARN, "scheduler.uncalibrated", "steps=%d note=\"too slow for scheduler.calibrate: service levels shape no step\"", n);
+        return MR_OK;
+    }
     mr_step_cost_print(&sched->cost, text);
     mr_log(MR_LOG_INFO, "scheduler.calibrated", "steps=%d error=%.3f cost=\"%s\"", n, mr_step_cost_error(&sched->cost, samples, n, 0.5), text);
     return MR_OK;
