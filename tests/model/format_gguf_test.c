@@ -358,5 +358,17 @@ TEST(files)
     mr_buf_fini(&b);
 }
 
-TEST_MAIN(TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key), TEST_CASE(every_truncation_is_refused),
+TEST(alignment_goes_to_its_number)
+{
+    struct mr_buf b = {0};
+    struct mr_gguf *gguf = NULL;
+    build_header(&b, 0, 1);
+    build_key_u32(&b, "general.alignment", MR_GGUF_ALIGNMENT_MAX);
+    build_pad(&b, MR_GGUF_ALIGNMENT_MAX);
+    EXPECT_EQ(mr_gguf_parse(b.p, b.n, &gguf, NULL), MR_OK);
+    mr_gguf_close(gguf);
+    mr_buf_fini(&b);
+}
+
+TEST_MAIN(TEST_CASE(alignment_goes_to_its_number), TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key), TEST_CASE(every_truncation_is_refused),
           TEST_CASE(hostile_files_are_refused_by_name), TEST_CASE(limits_at_their_number), TEST_CASE(mutations_stay_inside), TEST_CASE(files))
