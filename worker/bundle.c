@@ -92,6 +92,8 @@ static enum mr_status store_open(struct mr_bundle *bundle, const struct mr_bundl
 {
     bool cpu = bundle->ops->act_dtype == MR_F32;
     enum mr_dtype dtype = !cpu ? bundle->ops->act_dtype : precision_of(bundle, options) == MR_EXACT ? MR_F32 : MR_F16;
+    if (!cpu && options->block_tokens % 16)
+        return mr_err_set(err, MR_ERR_INVALID, "blocks of %d tokens: on CUDA they are a multiple of 16", options->block_tokens);
     if (options->kv_fp8 && cpu)
         return mr_err_set(err, MR_ERR_UNSUPPORTED, "a cache in fp8 needs a CUDA device");
     if (options->kv_fp8)

@@ -6,7 +6,7 @@ enum mr_status cuda_attention(struct mr_device *device, const struct mr_attentio
     if (device->replaying)
         return MR_OK;
     const struct mr_kv_view *kv = p->kv;
-    if (p->n_heads % kv->n_kv_heads || kv->k_dtype != kv->v_dtype)
+    if (p->n_heads % kv->n_kv_heads || kv->k_dtype != kv->v_dtype || kv->block_tokens % KV_TILE_TOKENS)
         return MR_ERR_UNSUPPORTED;
     if ((size_t)p->n_heads * (kv->head_dim + 2) * device->plan_decode_items > device->attention_partial_floats)
         return MR_ERR_LIMIT;

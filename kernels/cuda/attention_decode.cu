@@ -2,24 +2,29 @@
  *
  * Work item x kv head belongs to one warp; warps share nothing and never wait for each other. The query heads of a group are
  * the rows of one 16-row tile, so K and V are read once for all of them. A warp sees its items as one stream of 16-key tiles:
- * a ring of STAGES tiles in shared memory is filled by cp.async across item borders, so the memory never idles between items.
+ * a ring of tiles in shared memory is filled by cp.async across item borders, so the memory never idles between items.
  * S = Q K^T and O += P V run on tensor cores with a running softmax. A sequence of one split is written at once; else each
  * split leaves a partial, and merge_kernel adds them in ascending order. Nothing depends on the grid or on neighbours.
  * Bytes: K and V once; partials 4 (D + 2) a head for every SPLIT_TOKENS keys (3 % at a group of 4).
- * Rejected: a block an item with its four warps merged in shared memory: 68 % of the bandwidth, the fill of each item shows. */
+ * Rejected: a block an item with its four warps merged in shared memory: 68 % of the bandwidth, the fill of each item shows; the last
+ * warp of a sequence's splits merging them in the same kernel: a fence a split halves the bandwidth. */
 #include "kernels/cuda/attention_tile.cuh"
 
-enum { STAGES = 3, ROWS = 16, MERGE_THREADS = 256, SPLITS_MAX = 4096 };
+enum { ROWS = 16, FEW_SEQUENCES = 4, MERGE_WARPS = 8 };
 
-/* Warps of a block: as many rings as fit the shared memory. */
-template <int D>
-static constexpr int warps_of = D <= 128 ? 8 : 4;
+/* Warps of a block and tiles of a ring: as many warps as rings fit the shared memory and state fits the registers; with few
+ * sequences, whose items leave warps without work, a whole split in flight instead. */
+template <typename KV, int D, bool FEW>
+struct ring_shape {
+    static constexpr int warps = FEW ? 2 : D > 128 ? 4 : is_byte<KV> ? 12 : 8, stages = FEW ? (D > 128 && !is_byte<KV> ? 6 : 8) : 3;
+};
 
 /* A place in the warp's stream of tiles. */
 struct cursor {
-    const int32_t *table;
     int at, kv_head, key, end; /* item x head; the next tile's first key; the split's end */
 };
+
+enum { SPLIT_TILES = SPLIT_TOKENS / TILE };
 
 static __device__ __forceinline__ void cursor_open(const attention_args &a, cursor &c, int n_items)
 {
@@ -27,9 +32,18 @@ static __device__ __forceinline__ void cursor_open(const attention_args &a, curs
         return;
     const int32_t *work = a.work + PLAN_HEADER_INTS + c.at / a.kv.n_kv_heads * DECODE_ITEM_INTS;
     c.kv_head = c.at % a.kv.n_kv_heads;
-    c.table = a.block_table + (int64_t)work[0] * a.table_stride;
     c.key = work[2] * SPLIT_TOKENS;
     c.end = min(c.key + (int)SPLIT_TOKENS, a.seq_length[work[0]]);
+}
+
+/* The places of the split's tiles, a lane each: the page table is asked once an item, not once a tile. */
+static __device__ __forceinline__ int64_t split_places(const attention_args &a, const cursor &c, int n_items, int lane)
+{
+    int key = c.key + lane * TILE;
+    if (c.at >= n_items || lane >= SPLIT_TILES || key >= c.end)
+        return 0;
+    int seq = a.work[PLAN_HEADER_INTS + c.at / a.kv.n_kv_heads * DECODE_ITEM_INTS];
+    return tile_place(a, a.block_table + (int64_t)seq * a.table_stride, c.kv_head, key);
 }
 
 template <typename KV, int D>
@@ -58,15 +72,18 @@ static __device__ __forceinline__ void item_finish(const attention_args &a, cons
     }
 }
 
-template <typename KV, int D>
-static __global__ void __launch_bounds__(32 * warps_of<D>) decode_kernel(attention_args a)
+template <typename KV, int D, bool FEW>
+static __global__ void __launch_bounds__(32 * ring_shape<KV, D, FEW>::warps) decode_kernel(attention_args a)
 {
     extern __shared__ __align__(128) unsigned char raw[];
-    constexpr int WARPS = warps_of<D>, TILE_BYTES = TILE * D * kv_type<KV>::bytes;
+    constexpr int WARPS = ring_shape<KV, D, FEW>::warps, STAGES = ring_shape<KV, D, FEW>::stages, TILE_BYTES = TILE * D * kv_type<KV>::bytes;
+    next_start();
+    previous_wait();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_items = a.work[0] * a.kv.n_kv_heads, stride = gridDim.x * WARPS;
     uint32_t ring = shared_address(raw) + warp * STAGES * 2 * TILE_BYTES;
-    cursor fetch = {NULL, (int)(warp * gridDim.x + blockIdx.x), 0, 0, 0}, now;
+    cursor fetch = {(int)(warp * gridDim.x + blockIdx.x), 0, 0, 0}, now;
     cursor_open(a, fetch, n_items);
+    int64_t places = split_places(a, fetch, n_items, lane);
     now = fetch;
     uint32_t fetched = 0, attended = 0, qf[D / 16][4];
     rows_state<D> state;
@@ -76,11 +93,13 @@ static __global__ void __launch_bounds__(32 * warps_of<D>) decode_kernel(attenti
         while (fetched < attended + STAGES - 1) { /* once a turn, but at the start */
             if (fetch.at < n_items) {
                 uint32_t to = ring + fetched % STAGES * 2 * TILE_BYTES;
-                tile_fetch<KV, D>(a, to, to + TILE_BYTES, fetch.table, fetch.kv_head, 0, fetch.key, fetch.end, lane);
+                int64_t place = __shfl_sync(0xffffffffu, places, fetch.key % SPLIT_TOKENS / TILE);
+                tile_fetch<KV, D>(a, to, to + TILE_BYTES, place, 0, fetch.end - fetch.key, lane);
                 fetch.key += TILE;
                 if (fetch.key >= fetch.end) {
                     fetch.at += stride;
                     cursor_open(a, fetch, n_items);
+                    places = split_places(a, fetch, n_items, lane);
                 }
             }
             copy_commit();
@@ -111,85 +130,84 @@ static __global__ void __launch_bounds__(32 * warps_of<D>) decode_kernel(attenti
     copy_wait<0>();
 }
 
-/* What split_maximum gives for each split in ascending order, by all threads: a running maximum needs no order, so a block of
- * splits is scanned at once. maxima: [splits], `stride` floats apart. */
-static __device__ __forceinline__ void prefix_maxima(const float *maxima, int64_t stride, int splits, float *keep, float *add)
-{
-    __shared__ float warp_top[MERGE_THREADS / 32];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    float before = -INFINITY; /* of the splits of earlier turns */
-    for (int i0 = 0; i0 < splits; i0 += MERGE_THREADS) {
-        int i = i0 + threadIdx.x;
-        float own = i < splits ? maxima[i * stride] : -INFINITY, top = own;
-#pragma unroll
-        for (int step = 1; step < 32; step *= 2) {
-            float lower = __shfl_up_sync(0xffffffffu, top, step);
-            top = lane >= step ? fmaxf(top, lower) : top;
-        }
-        if (lane == 31)
-            warp_top[warp] = top;
-        float earlier = __shfl_up_sync(0xffffffffu, top, 1);
-        __syncthreads();
-        float so_far = lane ? fmaxf(before, earlier) : before;
-        for (int w = 0; w < warp; w++)
-            so_far = fmaxf(so_far, warp_top[w]);
-        if (i < splits)
-            split_maximum(so_far, own, &keep[i], &add[i]);
-        for (int w = 0; w < MERGE_THREADS / 32; w++)
-            before = fmaxf(before, warp_top[w]);
-        __syncthreads();
-    }
-}
-
-/* Adds the splits of a (sequence, head) in ascending order. One block a pair; items that are not a first split have none. */
+/* Adds the splits of a (sequence, head) in ascending order, a warp a pair. A lane owns D / 32 columns; the factors are found 32 splits
+ * at a time, each lane one: a running maximum needs no order. Values are read AHEAD splits before they are added. */
 template <int D>
-static __global__ void __launch_bounds__(MERGE_THREADS) merge_kernel(attention_args a)
+static __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_kernel(attention_args a)
 {
-    __shared__ float keep[SPLITS_MAX], add[SPLITS_MAX];
-    int n_items = a.work[0];
-    for (int at = blockIdx.x; at < n_items * a.n_heads; at += gridDim.x) {
-        int item = at / a.n_heads, head = at % a.n_heads;
-        const int32_t *work = a.work + PLAN_HEADER_INTS + item * DECODE_ITEM_INTS;
-        int splits = work[3];
-        if (work[2] != 0 || splits == 1)
-            continue;
-        int64_t stride = (int64_t)a.n_heads * (D + 2);
-        const float *from = a.partial + item * stride + head * (D + 2);
-        prefix_maxima(from + D, stride, splits, keep, add);
-        if (threadIdx.x < D) {
-            float l = 0, o = 0;
-#pragma unroll 8
-            for (int i = 0; i < splits; i++) {
-                l = split_add(l, from[i * stride + D + 1], keep[i], add[i]);
-                o = split_add(o, from[i * stride + threadIdx.x], keep[i], add[i]);
+    constexpr int COLUMNS = D / 32, AHEAD = 8;
+    next_start();
+    previous_wait();
+    int lane = threadIdx.x % 32, n = a.work[2] * a.n_heads;
+    const int32_t *items = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS + a.work[1] * PREFILL_ITEM_INTS;
+    int64_t stride = (int64_t)a.n_heads * (D + 2);
+    for (int at = blockIdx.x * MERGE_WARPS + threadIdx.x / 32; at < n; at += gridDim.x * MERGE_WARPS) {
+        const int32_t *item = items + at / a.n_heads * MERGE_ITEM_INTS;
+        int row = item[1], splits = item[2], head = at % a.n_heads;
+        const float *from = a.partial + item[0] * stride + head * (D + 2);
+        float top = -INFINITY, l = 0, o[COLUMNS] = {}, keep = 0, add = 0, part = 0;
+        for (int i0 = 0; i0 < splits; i0 += AHEAD) {
+            float values[AHEAD][COLUMNS];
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++)
+                for (int c = 0; c < COLUMNS; c++)
+                    values[j][c] = from[min(i0 + j, splits - 1) * stride + lane * COLUMNS + c];
+            if (i0 % 32 == 0) {
+                const float *own = from + min(i0 + lane, splits - 1) * stride + D;
+                float m = i0 + lane < splits ? own[0] : -INFINITY, highest = m;
+                part = own[1];
+#pragma unroll
+                for (int step = 1; step < 32; step *= 2) {
+                    float lower = __shfl_up_sync(0xffffffffu, highest, step);
+                    highest = lane >= step ? fmaxf(highest, lower) : highest;
+                }
+                float before = __shfl_up_sync(0xffffffffu, highest, 1);
+                split_maximum(lane ? fmaxf(top, before) : top, m, &keep, &add);
+                top = fmaxf(top, __shfl_sync(0xffffffffu, highest, 31));
             }
-            float inverse = a.kv.v_scale / l;
-            a.out[((int64_t)work[1] * a.n_heads + head) * D + threadIdx.x] = __float2bfloat16_rn(o * inverse);
+#pragma unroll
+            for (int j = 0; j < AHEAD; j++) {
+                float k = __shfl_sync(0xffffffffu, keep, (i0 + j) % 32), w = __shfl_sync(0xffffffffu, add, (i0 + j) % 32),
+                      sum = __shfl_sync(0xffffffffu, part, (i0 + j) % 32);
+                if (i0 + j >= splits)
+                    break;
+                l = split_add(l, sum, k, w);
+#pragma unroll
+                for (int c = 0; c < COLUMNS; c++)
+                    o[c] = split_add(o[c], values[j][c], k, w);
+            }
         }
-        __syncthreads();
+        float inverse = a.kv.v_scale / l;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++)
+            a.out[((int64_t)row * a.n_heads + head) * D + lane * COLUMNS + c] = __float2bfloat16_rn(o[c] * inverse);
     }
 }
 
-template <typename KV, int D>
+template <typename KV, int D, bool FEW>
 static enum mr_status launch(struct mr_device *device, const attention_args &a)
 {
-    constexpr int WARPS = warps_of<D>;
-    int bytes = WARPS * STAGES * 2 * TILE * D * kv_type<KV>::bytes;
+    typedef ring_shape<KV, D, FEW> ring;
+    int bytes = ring::warps * ring::stages * 2 * TILE * D * kv_type<KV>::bytes;
     static bool ready;
     if (!ready) {
-        cudaFuncSetAttribute(decode_kernel<KV, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        cudaFuncSetAttribute(decode_kernel<KV, D, FEW>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    decode_kernel<KV, D><<<device->n_sm, 32 * WARPS, bytes, device->stream>>>(a);
-    if (device->longest > SPLIT_TOKENS || device->recording)
-        merge_kernel<D><<<8 * device->n_sm, MERGE_THREADS, 0, device->stream>>>(a);
-    return cuda_launched();
+    enum mr_status status = cuda_launch(device, {dim3(device->n_sm), 32 * ring::warps, bytes}, decode_kernel<KV, D, FEW>, a);
+    if (status == MR_OK && (device->plan_longest > SPLIT_TOKENS || device->recording))
+        status = cuda_launch(device, {dim3(4 * device->n_sm), 32 * MERGE_WARPS, 0}, merge_kernel<D>, a);
+    return status;
 }
 
 enum mr_status attention_decode(struct mr_device *device, const attention_args &args)
 {
-    if (args.group > ROWS || device->longest > SPLITS_MAX * SPLIT_TOKENS)
+    if (args.group > ROWS)
         return MR_ERR_UNSUPPORTED;
-    return dispatch(args.kv,
-                    [&](auto type, auto dim) { return launch<typename decltype(type)::type, decltype(dim)::value>(device, args); });
+    bool few = device->n_seqs <= FEW_SEQUENCES;
+    return dispatch(args.kv, [&](auto type, auto dim) {
+        typedef typename decltype(type)::type KV;
+        constexpr int D = decltype(dim)::value;
+        return few ? launch<KV, D, true>(device, args) : launch<KV, D, false>(device, args);
+    });
 }

@@ -22,9 +22,8 @@ template <typename KV, int D>
 static __device__ __forceinline__ void group_fetch(const attention_args &a, const rows_item &it, uint32_t to, int key0)
 {
     constexpr int KEYS = keys_of<D>, GROUP_BYTES = KEYS * D * kv_type<KV>::bytes;
-    if (key0 < it.end)
-        for (int row = threadIdx.x / 32 * TILE; row < KEYS; row += WARPS * TILE)
-            tile_fetch<KV, D>(a, to, to + GROUP_BYTES, it.table, it.kv_head, row, key0 + row, it.end, threadIdx.x % 32);
+    for (int row = threadIdx.x / 32 * TILE; row < KEYS && key0 + row < it.end; row += WARPS * TILE)
+        tile_fetch<KV, D>(a, to, to + GROUP_BYTES, tile_place(a, it.table, it.kv_head, key0 + row), row, it.end - key0 - row, threadIdx.x % 32);
     copy_commit();
 }
 
@@ -50,6 +49,8 @@ static __global__ void __launch_bounds__(32 * WARPS) rows_kernel(attention_args 
 {
     extern __shared__ __align__(128) unsigned char raw[];
     constexpr int KEYS = keys_of<D>, ROW = D * kv_type<KV>::bytes, GROUP_BYTES = KEYS * ROW;
+    next_start();
+    previous_wait();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_items = a.work[1] * TILES * a.n_heads;
     const int32_t *work = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x) {
@@ -104,8 +105,7 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
         cudaFuncSetAttribute(rows_kernel<KV, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    rows_kernel<KV, D><<<2 * device->n_sm, 32 * WARPS, bytes, device->stream>>>(a);
-    return cuda_launched();
+    return cuda_launch(device, {dim3(2 * device->n_sm), 32 * WARPS, bytes}, rows_kernel<KV, D>, a);
 }
 
 enum mr_status attention_rows(struct mr_device *device, const attention_args &args)

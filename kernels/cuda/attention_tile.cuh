@@ -13,7 +13,7 @@
 
 #include <cuda_fp8.h>
 
-enum { TILE = 16 };
+enum { TILE = KV_TILE_TOKENS };
 static_assert(SPLIT_TOKENS % TILE == 0, "a tile lies in one split");
 
 /* How a cache element is multiplied: e4m3 becomes f16 (exactly) in registers. */
@@ -84,26 +84,26 @@ static __device__ __forceinline__ float split_add(float so_far, float split, flo
     return __fmaf_rn(split, add, __fmul_rn(so_far, keep));
 }
 
-/* Starts one warp's copy of a tile's rows of K and V from the paged cache. A lane finds the slot of one key (the one division),
- * the others get it by shuffle. Keys at or past `end` become zeros: no unwritten slot is ever multiplied. */
+/* Where the tile that starts at a key lies in K and in V, in elements: whole in one block. */
+static __device__ __forceinline__ int64_t tile_place(const attention_args &a, const int32_t *table, int kv_head, int key)
+{
+    return table[key / a.kv.block_tokens] * a.kv.block_stride + kv_head * a.kv.head_stride + key % a.kv.block_tokens * a.kv.token_stride;
+}
+
+/* Starts one warp's copy of the first n rows of the tile at `place`; the others become zeros: no unwritten slot is ever multiplied.
+ * It goes to rows row0 and on. */
 template <typename KV, int D>
-static __device__ __forceinline__ void tile_fetch(const attention_args &a, uint32_t k_to, uint32_t v_to, const int32_t *table, int kv_head,
-                                                  int row0, int key0, int end, int lane)
+static __device__ __forceinline__ void tile_fetch(const attention_args &a, uint32_t k_to, uint32_t v_to, int64_t place, int row0, int n, int lane)
 {
     constexpr int ROW = D * kv_type<KV>::bytes, CHUNKS = ROW / 16, ELEMENTS = 16 / kv_type<KV>::bytes;
-    int key = key0 + lane % 16;
-    int64_t slot = -1;
-    if (key < end)
-        slot = table[key / a.kv.block_tokens] * a.kv.block_stride + kv_head * a.kv.head_stride + key % a.kv.block_tokens * a.kv.token_stride;
+    const KV *k = (const KV *)a.kv.k + place, *v = (const KV *)a.kv.v + place;
 #pragma unroll
     for (int i = 0; i < TILE * CHUNKS / 32; i++) {
         int at = i * 32 + lane, row = at / CHUNKS, chunk = at % CHUNKS;
-        int64_t from = __shfl_sync(0xffffffffu, slot, row);
-        bool valid = from >= 0;
-        from = valid ? from + chunk * ELEMENTS : 0;
+        int64_t from = row < n ? row * a.kv.token_stride + chunk * ELEMENTS : 0;
         uint32_t to = tile_offset<ROW>(row0 + row, chunk);
-        copy16(k_to + to, (const KV *)a.kv.k + from, valid);
-        copy16(v_to + to, (const KV *)a.kv.v + from, valid);
+        copy16(k_to + to, k + from, row < n);
+        copy16(v_to + to, v + from, row < n);
     }
 }
 
@@ -132,27 +132,33 @@ static __device__ __forceinline__ uint32_t e4m3_pair(uint32_t two_bytes)
     return pair;
 }
 
+/* Two sums a score, of the even and the odd sixteens of k, so that products wait half as long for each other. */
 template <typename KV, int D>
 static __device__ __forceinline__ void scores(float s[2][4], const uint32_t qf[D / 16][4], uint32_t k_at, int lane)
 {
     typedef typename kv_type<KV>::factor T;
     constexpr int ROW = D * kv_type<KV>::bytes;
     int row = lane / 16 * 8 + lane % 8;
-    uint32_t kf[4];
-    if constexpr (is_byte<KV>) {
+    float odd[2][4] = {};
 #pragma unroll
-        for (int k = 0; k < D / 16; k += 2) {
+    for (int k = 0; k < D / 16; k += 2) {
+        uint32_t kf[4];
+        if constexpr (is_byte<KV>) {
             load_matrix4(kf, k_at + tile_offset<ROW>(row, k + lane / 8 % 2));
             for (int i = 0; i < 4; i++)
-                multiply<T>(s[i / 2], qf[k + i % 2], e4m3_pair(kf[i]), e4m3_pair(kf[i] >> 16));
+                multiply<T>(i % 2 ? odd[i / 2] : s[i / 2], qf[k + i % 2], e4m3_pair(kf[i]), e4m3_pair(kf[i] >> 16));
+        } else {
+            for (int i = 0; i < 2; i++) {
+                load_matrix4(kf, k_at + tile_offset<ROW>(row, 2 * (k + i) + lane / 8 % 2));
+                multiply<T>(i ? odd[0] : s[0], qf[k + i], kf[0], kf[1]);
+                multiply<T>(i ? odd[1] : s[1], qf[k + i], kf[2], kf[3]);
+            }
         }
-    } else {
+    }
 #pragma unroll
-        for (int k = 0; k < D / 16; k++) {
-            load_matrix4(kf, k_at + tile_offset<ROW>(row, 2 * k + lane / 8 % 2));
-            multiply<T>(s[0], qf[k], kf[0], kf[1]);
-            multiply<T>(s[1], qf[k], kf[2], kf[3]);
-        }
+    for (int i = 0; i < 4; i++) {
+        s[0][i] += odd[0][i];
+        s[1][i] += odd[1][i];
     }
 }
 

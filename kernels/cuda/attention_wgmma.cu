@@ -258,8 +258,6 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
 {
     extern __shared__ unsigned char raw[];
     wgmma_shared<T, D> &sh = *(wgmma_shared<T, D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    const int32_t *work = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS;
-    int n_items = a.work[1] * a.n_heads;
     if (threadIdx.x == 0) {
         barrier_init(&sh.q_full, 1);
         barrier_init(&sh.q_empty, CONSUMER_WARPS);
@@ -272,6 +270,10 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
         barrier_init_done();
     }
     __syncthreads();
+    next_start();
+    previous_wait();
+    const int32_t *work = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS;
+    int n_items = a.work[1] * a.n_heads;
     if (threadIdx.x < 128) {
         registers_shrink<24>();
         if (threadIdx.x < 32)
@@ -349,8 +351,7 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
         cudaFuncSetAttribute(wgmma_kernel<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    wgmma_kernel<T, D><<<device->n_sm, THREADS, bytes, device->stream>>>(a, m);
-    return cuda_launched();
+    return cuda_launch(device, {dim3(device->n_sm), THREADS, bytes}, wgmma_kernel<T, D>, a, m);
 }
 
 /* MR_ERR_UNSUPPORTED: shapes, layouts or types that attention_rows takes instead. */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { N_PARTS = 9 };
+enum { N_PARTS = 8 };
 
 struct parts {
     int32_t *to[N_PARTS];
@@ -41,8 +41,8 @@ enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err)
         int32_t **to;
         size_t ints;
     } want[] = {{&b->ids, tokens},        {&b->positions, tokens},   {&b->slots, tokens},
-                {&b->token_seq, tokens},  {&b->seq_start, seqs + 1}, {&b->seq_length, seqs},
-                {&b->logit_rows, tokens}, {&b->work, PLAN_INTS_MAX}, {&b->block_table, seqs * blocks}};
+                {&b->seq_start, seqs + 1}, {&b->seq_length, seqs},       {&b->logit_rows, tokens},
+                {&b->work, PLAN_INTS_MAX}, {&b->block_table, seqs * blocks}};
     device->staging_ints = 0;
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         enum mr_status status = part_alloc(want[i].to, want[i].ints, err);
@@ -58,7 +58,7 @@ enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err)
 void cuda_batch_close(struct mr_device *device)
 {
     struct cuda_batch *b = &device->batch;
-    int32_t *all[] = {b->ids, b->positions, b->slots, b->token_seq, b->seq_start, b->seq_length, b->logit_rows, b->work, b->block_table};
+    int32_t *all[] = {b->ids, b->positions, b->slots, b->seq_start, b->seq_length, b->logit_rows, b->work, b->block_table};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         cudaFree(all[i]);
     cudaFree(device->staging_device);
@@ -93,32 +93,28 @@ enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch
     device->n_tokens = m;
     device->n_seqs = s + extra;
     device->n_logits = batch->n_logits + extra;
-    device->longest = 0;
-    for (int32_t i = 0; i < s; i++)
-        device->longest = batch->seq_length[i] > device->longest ? batch->seq_length[i] : device->longest;
 
+    device->plan_longest = 0;
+    for (int32_t i = 0; i < s; i++)
+        device->plan_longest = batch->seq_length[i] > device->plan_longest ? batch->seq_length[i] : device->plan_longest;
     parts p;
     pack(device, &p, 0, b->ids, batch->ids, n, m, 0);
     pack(device, &p, 1, b->positions, batch->positions, n, m, 0);
     pack(device, &p, 2, b->slots, batch->slots, n, m, -1);
-    pack(device, &p, 3, b->token_seq, NULL, 0, m, 0);
-    for (int32_t i = 0; i < s; i++)
-        for (int32_t row = batch->seq_start[i]; row < batch->seq_start[i + 1]; row++)
-            device->staging[p.from[3] + row] = i;
-    pack(device, &p, 4, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
-    pack(device, &p, 5, b->seq_length, batch->seq_length, s, s + extra, 0);
-    pack(device, &p, 6, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
-    int32_t *plan = device->staging + p.from[6] + p.n[6], plan_ints = attention_plan_make(batch, plan);
+    pack(device, &p, 3, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
+    pack(device, &p, 4, b->seq_length, batch->seq_length, s, s + extra, 0);
+    pack(device, &p, 5, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
+    int32_t *plan = device->staging + p.from[5] + p.n[5], plan_ints = attention_plan_make(batch, plan);
     if (plan_ints < 0)
         return MR_ERR_LIMIT;
     device->plan_decode_items = plan[0];
     device->plan_prefill_items = plan[1];
-    pack(device, &p, 7, b->work, NULL, 0, 0, 0);
-    p.n[7] = plan_ints;
-    pack(device, &p, 8, b->block_table, batch->block_table, s * width, s * width, 0);
+    pack(device, &p, 6, b->work, NULL, 0, 0, 0);
+    p.n[6] = plan_ints;
+    pack(device, &p, 7, b->block_table, batch->block_table, s * width, s * width, 0);
     p.table_width = width > 0 ? width : 1;
     p.table_stride = device->options.max_blocks;
-    size_t bytes = (size_t)(p.from[8] + p.n[8]) * sizeof(int32_t);
+    size_t bytes = (size_t)(p.from[7] + p.n[7]) * sizeof(int32_t);
     if (cudaMemcpyAsync(device->staging_device, device->staging, bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
     unpack_kernel<<<dim3((m + 255) / 256 + 1, N_PARTS), 256, 0, device->stream>>>(device->staging_device, p);

@@ -16,7 +16,6 @@ typedef __nv_bfloat16 bf16;
 /* The step's batch in device memory, at addresses that never change (a captured graph reads them). */
 struct cuda_batch {
     int32_t *ids, *positions, *slots; /* [max_tokens] */
-    int32_t *token_seq;               /* [max_tokens] sequence of each row */
     int32_t *seq_start;               /* [max_seqs + 1] */
     int32_t *seq_length;              /* [max_seqs] */
     int32_t *logit_rows;              /* [max_tokens] */
@@ -49,13 +48,13 @@ struct mr_device {
 
     struct cuda_batch batch;
     int32_t n_tokens, n_seqs, n_logits; /* of the step in flight */
-    int32_t longest;                    /* largest seq_length of the step */
     int32_t plan_decode_items, plan_prefill_items; /* attention work of the step */
+    int32_t plan_longest;               /* tokens of its longest sequence */
     int32_t *staging, *staging_device;  /* pinned host and device copies of one packed batch */
     size_t staging_ints;
 
     struct wgmma_maps *maps;            /* attention_wgmma.cu: the copy engine's maps of the cache */
-    float *attention_partial;           /* split-KV results: [split][max_tokens rows ...] see attention.cu */
+    float *attention_partial;           /* split-KV results: see attention_decode.cu */
     size_t attention_partial_floats;
 
     struct mr_sampled *sampled, *sampled_host; /* [max_tokens] device, pinned */
@@ -133,6 +132,32 @@ enum mr_status cuda_sample_finish(struct mr_device *device);
 /* ---- small device functions ---- */
 
 #ifdef __CUDACC__
+
+/* Every kernel of the forward pass is launched so that it may become resident while the one before it ends (programmatic dependent
+ * launch, CUDA programming guide): it starts with next_start, may then read weights, and touches nothing else before previous_wait. */
+static __device__ __forceinline__ void next_start(void) { asm volatile("griddepcontrol.launch_dependents;"); }
+static __device__ __forceinline__ void previous_wait(void) { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+struct launch_shape {
+    dim3 grid;
+    int threads, shared_bytes;
+};
+
+template <typename... PARAMETERS, typename... ARGUMENTS>
+static enum mr_status cuda_launch(const struct mr_device *device, const launch_shape &shape, void (*kernel)(PARAMETERS...), ARGUMENTS... arguments)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = shape.grid;
+    config.blockDim = dim3(shape.threads);
+    config.dynamicSmemBytes = (size_t)shape.shared_bytes;
+    config.stream = device->stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    return cudaLaunchKernelEx(&config, kernel, PARAMETERS(arguments)...) == cudaSuccess ? MR_OK : MR_ERR_IO;
+}
 
 /* Eight bf16 as one 16-byte access. */
 struct alignas(16) bf16x8 {

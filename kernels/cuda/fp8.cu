@@ -10,6 +10,8 @@ enum { THREADS = 256 };
 static __global__ void __launch_bounds__(THREADS) quantise_kernel(const bf16 *from, unsigned char *to, float *scale, int64_t k)
 {
     __shared__ float shared[32];
+    next_start();
+    previous_wait();
     const bf16 *row = from + (int64_t)blockIdx.x * k;
     float largest = 0, x[8];
     for (int64_t i = threadIdx.x * 8; i < k; i += THREADS * 8) {
@@ -37,6 +39,5 @@ static __global__ void __launch_bounds__(THREADS) quantise_kernel(const bf16 *fr
 
 enum mr_status cuda_fp8_quantise(struct mr_device *device, const bf16 *from, unsigned char *to, float *scale, int64_t rows, int64_t k)
 {
-    quantise_kernel<<<(unsigned)rows, THREADS, 0, device->stream>>>(from, to, scale, k);
-    return cuda_launched();
+    return cuda_launch(device, {dim3((unsigned)rows), THREADS, 0}, quantise_kernel, from, to, scale, k);
 }

@@ -55,6 +55,7 @@ static __global__ void __launch_bounds__(32 * WARPS) gemv_kernel(gemv_args a)
     for (int i = 0; i < OUTPUTS; i++)
         w[i] = (const W *)a.weight + (int64_t)min(first + i, a.n - 1) * a.k;
     float sum[OUTPUTS][ROWS] = {};
+    next_start();
     for (int base = lane * N; base < a.k; base += 32 * N * UNROLL) {
         int4 packed[OUTPUTS][UNROLL];
 #pragma unroll
@@ -62,6 +63,8 @@ static __global__ void __launch_bounds__(32 * WARPS) gemv_kernel(gemv_args a)
             for (int i = 0; i < OUTPUTS; i++)
                 if (base + u * 32 * N < a.k)
                     packed[i][u] = __ldcs((const int4 *)(w[i] + base + u * 32 * N)); /* read once: do not keep */
+        if (base == lane * N)
+            previous_wait(); /* the first weights are on their way */
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
             int at = base + u * 32 * N;
@@ -92,26 +95,22 @@ static __global__ void __launch_bounds__(32 * WARPS) gemv_kernel(gemv_args a)
 }
 
 template <typename W, int ROWS>
-static void launch(struct mr_device *device, const struct mr_matmul_params *p)
+static enum mr_status launch(struct mr_device *device, const struct mr_matmul_params *p)
 {
     gemv_args args = {p->weight->data, p->in, p->out, p->bias, p->weight->scale, (int)p->weight->rows, (int)p->weight->k};
     int blocks = (args.n + WARPS * OUTPUTS - 1) / (WARPS * OUTPUTS);
-    if (p->out_f32)
-        gemv_kernel<W, ROWS, float><<<blocks, 32 * WARPS, 0, device->stream>>>(args);
-    else
-        gemv_kernel<W, ROWS, bf16><<<blocks, 32 * WARPS, 0, device->stream>>>(args);
+    return cuda_launch(device, {dim3(blocks), 32 * WARPS, 0}, p->out_f32 ? gemv_kernel<W, ROWS, float> : gemv_kernel<W, ROWS, bf16>, args);
 }
 
 template <typename W>
 static enum mr_status launch_rows(struct mr_device *device, const struct mr_matmul_params *p)
 {
     switch (p->rows) {
-    case 1: launch<W, 1>(device, p); break;
-    case 2: launch<W, 2>(device, p); break;
-    case 3: launch<W, 3>(device, p); break;
-    default: launch<W, 4>(device, p); break;
+    case 1: return launch<W, 1>(device, p);
+    case 2: return launch<W, 2>(device, p);
+    case 3: return launch<W, 3>(device, p);
+    default: return launch<W, 4>(device, p);
     }
-    return cuda_launched();
 }
 
 enum mr_status cuda_gemv(struct mr_device *device, const struct mr_matmul_params *p)

@@ -16,6 +16,8 @@ static __device__ __forceinline__ float activate(float x)
 template <int ACTIVATION>
 static __global__ void glu_kernel(const bf16 *in, bf16 *out, int n)
 {
+    next_start();
+    previous_wait();
     int i = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
     if (i >= n)
         return;
@@ -37,11 +39,7 @@ enum mr_status cuda_glu(struct mr_device *device, const struct mr_glu_params *p)
     dim3 grid((p->n / 8 + 127) / 128, p->rows);
     const bf16 *in = (const bf16 *)p->in;
     bf16 *out = (bf16 *)p->out;
-    switch (p->activation) {
-    case MR_SILU: glu_kernel<MR_SILU><<<grid, 128, 0, device->stream>>>(in, out, p->n); break;
-    case MR_GELU: glu_kernel<MR_GELU><<<grid, 128, 0, device->stream>>>(in, out, p->n); break;
-    case MR_GELU_TANH: glu_kernel<MR_GELU_TANH><<<grid, 128, 0, device->stream>>>(in, out, p->n); break;
-    case MR_RELU: glu_kernel<MR_RELU><<<grid, 128, 0, device->stream>>>(in, out, p->n); break;
-    }
-    return cuda_launched();
+    auto kernel = p->activation == MR_SILU ? glu_kernel<MR_SILU> : p->activation == MR_GELU ? glu_kernel<MR_GELU>
+                : p->activation == MR_GELU_TANH ? glu_kernel<MR_GELU_TANH> : glu_kernel<MR_RELU>;
+    return cuda_launch(device, {grid, 128, 0}, kernel, in, out, p->n);
 }

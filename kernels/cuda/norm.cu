@@ -9,6 +9,8 @@ template <int CHUNKS>
 static __global__ void norm_kernel(bf16 *residual, const bf16 *delta, bf16 *out, const float *gain, float gain_offset, float epsilon, int n)
 {
     __shared__ float shared[32];
+    next_start();
+    previous_wait();
     int64_t row = (int64_t)blockIdx.x * n;
     float x[CHUNKS][8];
     float squares = 0;
@@ -57,11 +59,6 @@ enum mr_status cuda_norm(struct mr_device *device, const struct mr_norm_params *
     int chunks = (p->n / 8 + threads - 1) / threads;
     bf16 *residual = (bf16 *)p->residual, *out = (bf16 *)p->out;
     const bf16 *delta = (const bf16 *)p->delta;
-    if (chunks == 1)
-        norm_kernel<1><<<p->rows, threads, 0, device->stream>>>(residual, delta, out, p->gain, p->gain_offset, p->epsilon, p->n);
-    else if (chunks == 2)
-        norm_kernel<2><<<p->rows, threads, 0, device->stream>>>(residual, delta, out, p->gain, p->gain_offset, p->epsilon, p->n);
-    else
-        norm_kernel<4><<<p->rows, threads, 0, device->stream>>>(residual, delta, out, p->gain, p->gain_offset, p->epsilon, p->n);
-    return cuda_launched();
+    auto kernel = chunks == 1 ? norm_kernel<1> : chunks == 2 ? norm_kernel<2> : norm_kernel<4>;
+    return cuda_launch(device, {dim3(p->rows), threads, 0}, kernel, residual, delta, out, p->gain, p->gain_offset, p->epsilon, p->n);
 }

@@ -1,6 +1,7 @@
 /* One pass over the rows of q|k|v: bias, per-head RMS norm of q and k, rotation, and the write of k and v to their slots.
  *
- * One block a token, one warp a head (in turns); a lane keeps the cosines and sines of its pairs for all heads of the token.
+ * A warp a head, in turns where there are many rows: a lane then keeps the cosines and sines of its pairs for all heads of the token;
+ * with few rows the heads of a token are spread over blocks (gridDim.y).
  * Bytes: q read and written, k and v read once and written once to the cache. Rounded where stored; norm and rotation in f32.
  * RoPE: Su et al. 2021 (arXiv 2104.09864); frequencies and scaling come from the host. */
 #include "kernels/cuda/device.cuh"
@@ -56,6 +57,8 @@ template <typename KV>
 static __global__ void __launch_bounds__(32 * WARPS) qkv_kernel(qkv_args a)
 {
     __shared__ float heads[WARPS][HEAD_DIM_MAX];
+    next_start();
+    previous_wait();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = blockIdx.x;
     int d = a.kv.head_dim, n_q = a.p.n_heads, n_kv = a.kv.n_kv_heads, n_all = n_q + 2 * n_kv;
     bf16 *row = (bf16 *)a.p.qkv + (int64_t)token * n_all * d;
@@ -69,7 +72,7 @@ static __global__ void __launch_bounds__(32 * WARPS) qkv_kernel(qkv_args a)
                 sine[i] *= a.p.rope_magnitude;
             }
     float *x = heads[warp];
-    for (int head = warp; head < n_all; head += WARPS) {
+    for (int head = blockIdx.y * WARPS + warp; head < n_all; head += WARPS * gridDim.y) {
         bool is_q = head < n_q, is_v = head >= n_q + n_kv;
         float squares = 0;
         for (int i = lane; i < d; i += 32) {
@@ -106,11 +109,12 @@ enum mr_status cuda_qkv(struct mr_device *device, const struct mr_qkv_params *pa
     if (kv->head_dim > HEAD_DIM_MAX || kv->k_dtype != kv->v_dtype || params->rope_dim > kv->head_dim)
         return MR_ERR_UNSUPPORTED;
     qkv_args args = {*params, *kv, device->batch.positions, device->batch.slots};
+    int heads = params->n_heads + 2 * kv->n_kv_heads, spread = device->n_tokens < device->n_sm ? (heads + WARPS - 1) / WARPS : 1;
+    launch_shape shape = {dim3(device->n_tokens, spread), 32 * WARPS, 0};
     switch (kv->k_dtype) {
-    case MR_BF16: qkv_kernel<bf16><<<device->n_tokens, 32 * WARPS, 0, device->stream>>>(args); break;
-    case MR_F16: qkv_kernel<__half><<<device->n_tokens, 32 * WARPS, 0, device->stream>>>(args); break;
-    case MR_E4M3: qkv_kernel<__nv_fp8_e4m3><<<device->n_tokens, 32 * WARPS, 0, device->stream>>>(args); break;
+    case MR_BF16: return cuda_launch(device, shape, qkv_kernel<bf16>, args);
+    case MR_F16: return cuda_launch(device, shape, qkv_kernel<__half>, args);
+    case MR_E4M3: return cuda_launch(device, shape, qkv_kernel<__nv_fp8_e4m3>, args);
     default: return MR_ERR_UNSUPPORTED;
     }
-    return cuda_launched();
 }

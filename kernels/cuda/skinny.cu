@@ -67,6 +67,9 @@ static __global__ void __launch_bounds__(32 * WARPS) skinny_kernel(skinny_args a
     const uint32_t *x = (const uint32_t *)(a.in + (int64_t)min(row, a.rows - 1) * a.k);
     int pieces = (a.k + STEP - 1) / STEP, share = (pieces + WARPS - 1) / WARPS, end = min(pieces, (warp + 1) * share);
     float sum[4] = {};
+    next_start();
+    if (warp * share >= end)
+        previous_wait();
     for (int p = warp * share; p < end; p += UNROLL) {
         uint4 w0[UNROLL], w1[UNROLL];
         uint32_t xs[UNROLL][WORDS];
@@ -76,6 +79,13 @@ static __global__ void __launch_bounds__(32 * WARPS) skinny_kernel(skinny_args a
             bool valid = p + u < end && at < a.k;
             w0[u] = valid ? __ldcs((const uint4 *)(top + at * (SMALL ? 1 : 2))) : make_uint4(0, 0, 0, 0);
             w1[u] = valid ? __ldcs((const uint4 *)(bottom + at * (SMALL ? 1 : 2))) : make_uint4(0, 0, 0, 0);
+        }
+        if (p == warp * share)
+            previous_wait(); /* the first weights are on their way */
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            int at = (p + u) * STEP + quarter * ELEMENTS;
+            bool valid = p + u < end && at < a.k;
 #pragma unroll
             for (int i = 0; i < WORDS; i += 4)
                 *(uint4 *)&xs[u][i] = valid && row < a.rows ? *(const uint4 *)(x + at / 2 + i) : make_uint4(0, 0, 0, 0);
@@ -101,15 +111,12 @@ static __global__ void __launch_bounds__(32 * WARPS) skinny_kernel(skinny_args a
 }
 
 template <bool SMALL>
-static void launch(struct mr_device *device, const struct mr_matmul_params *p)
+static enum mr_status launch(struct mr_device *device, const struct mr_matmul_params *p)
 {
     skinny_args args = {(const unsigned char *)p->weight->data, (const bf16 *)p->in, p->out, p->bias, p->weight->scale, (int)p->weight->rows,
                         (int)p->weight->k, p->rows};
     int blocks = (args.n + OUTPUTS - 1) / OUTPUTS;
-    if (p->out_f32)
-        skinny_kernel<SMALL, float><<<blocks, 32 * WARPS, 0, device->stream>>>(args);
-    else
-        skinny_kernel<SMALL, bf16><<<blocks, 32 * WARPS, 0, device->stream>>>(args);
+    return cuda_launch(device, {dim3(blocks), 32 * WARPS, 0}, p->out_f32 ? skinny_kernel<SMALL, float> : skinny_kernel<SMALL, bf16>, args);
 }
 
 /* MR_ERR_UNSUPPORTED: more rows, or a k that lanes cannot load in 16 bytes. */
@@ -118,9 +125,5 @@ enum mr_status cuda_skinny(struct mr_device *device, const struct mr_matmul_para
     bool small = p->weight->dtype == MR_E4M3;
     if (p->rows > ROWS_MAX || p->weight->k % (small ? 16 : 8) || device->options.precision == MR_EXACT)
         return MR_ERR_UNSUPPORTED;
-    if (small)
-        launch<true>(device, p);
-    else
-        launch<false>(device, p);
-    return cuda_launched();
+    return small ? launch<true>(device, p) : launch<false>(device, p);
 }
