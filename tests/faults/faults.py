@@ -360,7 +360,8 @@ def judge(test, keeper, around):
     for route in ROUTES:
         for what, counts in (("the worker died", twice[route]), ("it moved between the living", moved[route])):
             if counts:
-                print("       tokens generated twice, %s, %s: %d jobs, median %d, most %d" % (route, what, len(counts), statistics.median(counts), max(counts)))
+                print("       tokens generated twice, %s, %s: %d jobs, median %d, most %d"
+                      % (route, what, len(counts), statistics.median(counts), max(counts)))
     print("       workers' peak memory %d MiB; processor while the broker stands still: %s of a core"
           % (keeper.peak, ", ".join("%.3f" % s for s in sorted(around.away_cpu)) or "not measured"))
     if recoveries:

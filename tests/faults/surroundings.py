@@ -150,8 +150,8 @@ class Surroundings:
     def start_brokers(self):
         # twice: a node that is still going away holds its port
         for _ in range(20):
-            code = subprocess.run([DEPLOY + "/kafka/start", "--data", self.work + "/kafka"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-            if code == 0:
+            start = [DEPLOY + "/kafka/start", "--data", self.work + "/kafka"]
+            if subprocess.run(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
                 return
             time.sleep(0.5)
         raise RuntimeError("the broker does not start again")
