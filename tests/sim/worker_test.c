@@ -197,5 +197,6 @@ TEST(what_cannot_open_says_why)
     mr_options_fini(&options);
 }
 
-TEST_MAIN(TEST_CASE(jobs_in_results_out_and_a_drain), TEST_CASE(a_hung_engine_turns_health_red_and_ends_the_worker),
+/* The one that forks comes first: no thread was made yet. */
+TEST_MAIN(TEST_CASE(a_hung_engine_turns_health_red_and_ends_the_worker), TEST_CASE(jobs_in_results_out_and_a_drain),
           TEST_CASE(what_cannot_open_says_why))
