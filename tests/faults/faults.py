@@ -200,9 +200,9 @@ class Timeline(Verdict):
             worker = record["worker"] if record["kind"] == "start" else self.times[key][-1][2]
             self.times[key].append((r.timestamp, record["kind"], worker, before, record.get("cause")))
 
-    def recoveries(self, deaths, away):
+    def recoveries(self, deaths, away, all_deaths):
         """For every death, of each run that was the dead worker's and open: seconds to the next accepted record. Broker faults count
-        from the broker's return; where the next owner died of the same before it could begin, its death counts."""
+        from the broker's return; where the next owner died before it could begin, its death counts."""
         out = []
         for name, kind, at in deaths:
             for key, line in self.times.items():
@@ -213,7 +213,7 @@ class Timeline(Verdict):
                 if not after:
                     continue
                 begin = max([at] + [end for begin, end in away if begin < after[0][0] / 1000 and end > at]
-                            + [later for _, _, later in deaths if at < later < after[0][0] / 1000])
+                            + [later for _, _, later in all_deaths if at < later < after[0][0] / 1000])
                 out.append((after[0][0] / 1000 - begin, self.runs[key][4], name, kind))
         return out
 
@@ -344,9 +344,10 @@ def judge(test, keeper, around):
     check_verb(test, keeper, around)
     kinds = collections.Counter(kind for kind, _ in around.done)
     kills = collections.Counter(kind for _, kind, _ in keeper.deaths)
-    recoveries = verdict.recoveries([d for d in keeper.deaths if d[1] == "kill"], around.broker_away)
-    aborted = verdict.recoveries([d for d in keeper.deaths if d[1] == "abort"], around.broker_away)
-    paused = verdict.recoveries([(name, "stop", begin) for name, begin, end in around.pauses if end - begin > 6], around.broker_away)
+    recoveries = verdict.recoveries([d for d in keeper.deaths if d[1] == "kill"], around.broker_away, keeper.deaths)
+    aborted = verdict.recoveries([d for d in keeper.deaths if d[1] == "abort"], around.broker_away, keeper.deaths)
+    paused = verdict.recoveries([(name, "stop", begin) for name, begin, end in around.pauses if end - begin > 6], around.broker_away,
+                                keeper.deaths)
     seconds = [r[0] for r in recoveries]
     twice, moved = verdict.twice({name: at for name, kind, at in keeper.deaths if kind != "drain"})
     extra = sum(verdict.starts.values()) - len(verdict.runs)
