@@ -16,6 +16,7 @@ struct attention_args {
     int32_t window, n_heads, group, qkv_stride, table_stride;
 };
 
+attention_args attention_arguments(const struct mr_device *device, const struct mr_attention_params *params);
 enum mr_status attention_decode(struct mr_device *device, const attention_args &args);
 enum mr_status attention_rows(struct mr_device *device, const attention_args &args);
 enum mr_status attention_wgmma(struct mr_device *device, const attention_args &args);

@@ -15,7 +15,13 @@
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/hopper.cuh"
 
-#include <stdlib.h>
+/* tests/gpu/races.cu builds this file again with delays in every role, poisoned shared memory, and one wait or fence left out. */
+#ifndef RACE_DELAY
+#define RACE_DELAY()
+#define RACE_POISON(shared, bytes)
+#define RACE_VALUES_WAIT(barrier, phase) barrier_wait(barrier, phase)
+#define RACE_TAIL_FENCE() proxy_fence()
+#endif
 
 enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, THREADS = 384, CONSUMER_WARPS = 8 };
 static_assert(ROWS == 128, "two consumer warpgroups of 64 rows");
@@ -78,6 +84,7 @@ static __device__ __forceinline__ void produce(const attention_args &a, const ma
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
         item it = item_at(a, work, at);
         barrier_wait(&sh.q_empty, (turn & 1) ^ 1);
+        RACE_DELAY();
         if (lane == 0) {
             barrier_expect(&sh.q_full, ROWS * D * 2);
             for (int half = 0; half < D / 64; half++)
@@ -87,8 +94,10 @@ static __device__ __forceinline__ void produce(const attention_args &a, const ma
             int stage = tile % STAGES;
             uint32_t phase = tile / STAGES & 1;
             barrier_wait(&sh.k_empty[stage], phase ^ 1);
+            RACE_DELAY();
             tile_load<T, D>(a, it, &m.k, sh.k[stage], key0, &sh.k_full[stage], lane);
             barrier_wait(&sh.v_empty[stage], phase ^ 1);
+            RACE_DELAY();
             tile_load<T, D>(a, it, &m.v, sh.v[stage], key0, &sh.v_full[stage], lane);
         }
     }
@@ -175,7 +184,7 @@ static __device__ __forceinline__ void tail_clear(const T *tile, int first)
         int row = first + i / (D / 8), chunk = i % (D / 8);
         asm volatile("st.shared.v4.b32 [%0], {%1,%1,%1,%1};" ::"r"(at + (chunk / 8 * KEYS + row) * 128 + chunk % 8 * 16), "r"(0) : "memory");
     }
-    proxy_fence();
+    RACE_TAIL_FENCE();
     named_sync(1, 256);
 }
 
@@ -214,15 +223,18 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
         for (int key0 = it.begin; key0 < it.end; key0 += KEYS, tile++) {
             int stage = tile % STAGES, before = (tile + STAGES - 1) % STAGES;
             barrier_wait(&sh.k_full[stage], tile / STAGES & 1);
+            RACE_DELAY();
             scores_start<T, D>(s, q_at, shared_address(sh.k[stage]));
             if (key0 != it.begin) {
-                barrier_wait(&sh.v_full[before], (tile - 1) / STAGES & 1);
+                RACE_VALUES_WAIT(&sh.v_full[before], (tile - 1) / STAGES & 1);
+                RACE_DELAY();
                 values_start<T, D>(o, p, shared_address(sh.v[before]));
                 product_wait<1>();
             } else {
                 product_wait<0>();
             }
             product_hold(s);
+            RACE_DELAY();
             if (lane == 0)
                 barrier_arrive(&sh.k_empty[stage]);
             bool edge = key0 + KEYS > it.position0 + 1 || (a.window && key0 <= it.end - 1 - a.window);
@@ -242,6 +254,7 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
         barrier_wait(&sh.v_full[last], (tile - 1) / STAGES & 1);
         if (lane == 0)
             barrier_arrive(&sh.q_empty);
+        RACE_DELAY();
         if (filled < KEYS)
             tail_clear<T, D>(sh.v[last], filled);
         values_start<T, D>(o, p, shared_address(sh.v[last]));
@@ -258,6 +271,7 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
 {
     extern __shared__ unsigned char raw[];
     wgmma_shared<T, D> &sh = *(wgmma_shared<T, D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
+    RACE_POISON(raw, sizeof(wgmma_shared<T, D>) + 1024);
     if (threadIdx.x == 0) {
         barrier_init(&sh.q_full, 1);
         barrier_init(&sh.q_empty, CONSUMER_WARPS);
@@ -284,64 +298,14 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
     }
 }
 
-/* Maps of the slabs and of q, made once for a pointer and its shape. */
-enum { MAPS_MAX = 1024 };
-struct wgmma_maps {
-    int n;
-    struct {
-        const void *base;
-        int64_t columns, rows;
-        int box_rows;
-        CUtensorMap map;
-    } entry[MAPS_MAX];
-};
-
-static bool map_make(CUtensorMap *map, const void *base, bool half, int64_t columns, int64_t rows, int box_rows)
-{
-    typedef CUresult (*encoder)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
-                                const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-    static encoder encode;
-    if (!encode) {
-        void *found = NULL;
-        cudaDriverEntryPointQueryResult state;
-        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &state) != cudaSuccess || !found)
-            return false;
-        encode = (encoder)found;
-    }
-    cuuint64_t sizes[2] = {(cuuint64_t)columns, (cuuint64_t)rows}, strides[1] = {(cuuint64_t)columns * 2};
-    cuuint32_t box[2] = {64, (cuuint32_t)box_rows}, steps[2] = {1, 1};
-    return encode(map, half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)base, sizes, strides, box, steps,
-                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-static const CUtensorMap *map_find(struct mr_device *device, const void *base, bool half, int64_t columns, int64_t rows, int box_rows)
-{
-    struct wgmma_maps *maps = device->maps;
-    if (!maps)
-        maps = device->maps = (struct wgmma_maps *)calloc(1, sizeof *maps);
-    if (!maps)
-        return NULL;
-    for (int i = 0; i < maps->n; i++)
-        if (maps->entry[i].base == base && maps->entry[i].columns == columns && maps->entry[i].rows == rows &&
-            maps->entry[i].box_rows == box_rows)
-            return &maps->entry[i].map;
-    int at = maps->n < MAPS_MAX ? maps->n++ : 0; /* full: the oldest goes; a launch has copied its maps already */
-    maps->entry[at].base = base, maps->entry[at].columns = columns, maps->entry[at].rows = rows, maps->entry[at].box_rows = box_rows;
-    if (map_make(&maps->entry[at].map, base, half, columns, rows, box_rows))
-        return &maps->entry[at].map;
-    maps->entry[at].base = NULL;
-    return NULL;
-}
-
 template <typename T, int D>
 static enum mr_status launch(struct mr_device *device, const attention_args &a)
 {
     bool half = a.kv.k_dtype == MR_F16;
     int64_t rows = (int64_t)a.kv.n_blocks * a.kv.n_kv_heads * a.kv.block_tokens;
-    const CUtensorMap *k = map_find(device, a.kv.k, half, D, rows, a.kv.block_tokens),
-                      *v = map_find(device, a.kv.v, half, D, rows, a.kv.block_tokens);
-    const CUtensorMap *q = map_find(device, a.qkv, half, a.qkv_stride, device->options.max_tokens, ROWS);
+    const CUtensorMap *k = cuda_tensor_map(device, a.kv.k, half, D, rows, a.kv.block_tokens),
+                      *v = cuda_tensor_map(device, a.kv.v, half, D, rows, a.kv.block_tokens);
+    const CUtensorMap *q = cuda_tensor_map(device, a.qkv, half, a.qkv_stride, device->options.max_tokens, ROWS);
     if (!k || !v || !q)
         return MR_ERR_UNSUPPORTED;
     maps m = {*q, *k, *v};

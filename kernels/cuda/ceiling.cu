@@ -72,7 +72,8 @@ static double product_measure(struct mr_device *device)
     bool tuning = device->tuning;
     /* not zeros: the card slows down under the load of real bits */
     if (cudaMalloc(&weight.data, bytes) == cudaSuccess && cudaMalloc(&in, bytes) == cudaSuccess && cudaMalloc(&out, bytes) == cudaSuccess &&
-        cuda_random_bf16(device, weight.data, (int64_t)SIDE * SIDE, &values[0]) == MR_OK && cuda_random_bf16(device, in, (int64_t)SIDE * SIDE, &values[1]) == MR_OK) {
+        cuda_random_bf16(device, weight.data, (int64_t)SIDE * SIDE, &values[0]) == MR_OK &&
+        cuda_random_bf16(device, in, (int64_t)SIDE * SIDE, &values[1]) == MR_OK) {
         struct mr_matmul_params p = {};
         p.weight = &weight, p.in = in, p.out = out, p.rows = SIDE;
         device->tuning = true;

@@ -53,7 +53,7 @@ struct mr_device {
     int32_t *staging, *staging_device;  /* pinned host and device copies of one packed batch */
     size_t staging_ints;
 
-    struct wgmma_maps *maps;            /* attention_wgmma.cu: the copy engine's maps of the cache */
+    struct tensor_maps *maps;           /* tensor_map.cu */
     float *attention_partial;           /* split-KV results: see attention_decode.cu */
     size_t attention_partial_floats;
 

@@ -1,5 +1,9 @@
 /* The CUDA device: one card, one stream, everything allocated before the first step; and its ops table.
- * wgmma and TMA code is built for sm_90a alone, so another card is refused by name here and the caller takes the CPU. */
+ *
+ * 1. After `open` only weight_open, alloc and upload_f32 allocate, all before `warm`; a step allocates nothing.
+ * 2. `path` names the order of sums: exact keeps one for every number of rows (Same bits), fast takes whatever is fastest.
+ * wgmma and TMA code is built for sm_90a alone, so another card is refused by name here and the caller takes the CPU.
+ * Thread: the engine's. Rejected: several streams (the step is one chain; what overlaps does so by dependent launches). */
 #include "kernels/cuda/device.cuh"
 
 #include <stdio.h>
