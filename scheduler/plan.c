@@ -234,6 +234,14 @@ static void scavenge(struct mr_sched *s)
         prefill_take(s, j, s->config.max_step_tokens);
 }
 
+/* What the lower tiers may add to a step in which realtime prompts are computed: less than fits, when a first token matters more. */
+static void keep_backfill(struct mr_sched *s)
+{
+    int64_t spent_ps = cost_step_ps(&s->config.cost, s->now.load), left_ps = s->now.budget_ps - spent_ps;
+    if (s->now.budget_ps != NEVER && left_ps > 0)
+        s->now.budget_ps -= left_ps / 1000 * s->config.backfill_keep_permille;
+}
+
 static void plan_classes(struct mr_sched *s)
 {
     decode_class(s, MR_TIER_REALTIME);
@@ -244,7 +252,10 @@ static void plan_classes(struct mr_sched *s)
             decode_class(s, tier);
             prefill_class(s, tier, s->config.floor_tokens);
         }
+    int64_t before = s->now.load.tokens;
     prefill_class(s, MR_TIER_REALTIME, s->config.max_step_tokens);
+    if (s->now.load.tokens > before)
+        keep_backfill(s);
     prefill_rest(s, MR_TIER_STANDARD);
     decode_class(s, MR_SCHED_RELEGATED);
     decode_class(s, MR_TIER_BULK);

@@ -91,6 +91,8 @@ enum mr_status mr_sched_open(const struct mr_sched_config *c, struct mr_sched **
     if (c->n_blocks < 1 || c->block_tokens < 1 || c->max_seqs < 1 || c->max_step_tokens < 1 || c->max_jobs < 1 || c->max_jobs > 1 << 28 ||
         c->max_tenants < 1 || c->max_context < 1 || c->chunk_quantum < 1)
         return mr_err_set(err, MR_ERR_INVALID, "every size of the scheduler must be at least 1");
+    if (c->backfill_keep_permille < 0 || c->backfill_keep_permille > 1000)
+        return mr_err_set(err, MR_ERR_INVALID, "%d permille of a step are kept from backfill; it is 0 to 1000", c->backfill_keep_permille);
     if (c->pace_permille < 0 || c->pace_permille > 1000)
         return mr_err_set(err, MR_ERR_INVALID, "a pace of %d permille is asked for; it is 1 to 1000", c->pace_permille);
     enum mr_status status = slo_check(c, err);

@@ -80,6 +80,8 @@ struct mr_sched_config {
     uint32_t off;                   /* mr_sched_part bits: none */
     int32_t pace_permille;          /* realtime tokens are due after this part of their TPOT: 1000. Less makes steps shorter: a
                                        realtime job that arrives waits less, bulk gets less. 1 .. 1000 */
+    int32_t backfill_keep_permille; /* of the time that a step with realtime prompts leaves, this part stays unspent: 0. 1000: nothing
+                                       of a lower tier joins such a step, so that a first token comes as if it were alone. 0 .. 1000 */
 };
 
 /* A tenant's contract. Zeros: weight 1 and no limits. All limits shape, none drops, but queued_tokens refuses. */

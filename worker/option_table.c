@@ -172,6 +172,9 @@ static const struct mr_option table[] = {
         "Prompt tokens of a step that no service level leaves time for. 0: what the device suits."),
     INT("scheduler.pace", scheduler.pace_permille, "1000", 1, 1000,
         "Realtime tokens are aimed at this part, in thousandths, of their time. Less: shorter steps, an arriving job waits less, bulk gets less."),
+    INT("scheduler.backfill_keep", scheduler.backfill_keep_permille, "0", 0, 1000,
+        "Of the time that a step with realtime prompts leaves, this part, in thousandths, is kept from the lower tiers. 1000: a realtime job's "
+        "first token comes as if it were alone; 0: the lower tiers get all that the service level leaves."),
     INT("scheduler.input", scheduler.input_permille, "1000", 1, 1000000, "Service of a prompt token, in thousandths."),
     INT("scheduler.cached", scheduler.cached_permille, "100", 0, 1000000, "Service of a prompt token found in the cache, in thousandths."),
     INT("scheduler.output", scheduler.output_permille, "2000", 1, 1000000, "Service of an output token, in thousandths."),

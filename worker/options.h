@@ -92,7 +92,7 @@ struct mr_options {
         int64_t calibrate_ms;                          /* 0: nothing is measured */
         bool track;
         int64_t window_tokens, floor_tokens, forced_chunk; /* the last two: 0 follows from the device */
-        int64_t pace_permille;
+        int64_t pace_permille, backfill_keep_permille;
         int64_t input_permille, cached_permille, output_permille;
         int64_t sync_ms;                               /* counters shared with other workers; 0: not shared */
     } scheduler;

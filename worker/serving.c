@@ -72,6 +72,7 @@ static struct mr_sched_config serving_sched(const struct mr_options *options, co
         .floor_tokens = (int32_t)options->scheduler.floor_tokens,
         .forced_chunk = (int32_t)options->scheduler.forced_chunk,
         .window_tokens = (int32_t)options->scheduler.window_tokens,
+        .backfill_keep_permille = (int32_t)options->scheduler.backfill_keep_permille,
         .pace_permille = (int32_t)options->scheduler.pace_permille,
         .input_permille = (int32_t)options->scheduler.input_permille,
         .cached_permille = (int32_t)options->scheduler.cached_permille,

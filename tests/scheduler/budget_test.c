@@ -71,6 +71,26 @@ TEST(a_late_sequence_does_not_collapse_the_step) /* trap (a) of section 2 */
     mr_sched_close(s);
 }
 
+/* A step with a realtime prompt of 8 tokens has time for all of the bulk's 100 as well, unless that time is kept. */
+TEST(what_is_kept_from_backfill)
+{
+    struct mr_sched_config config = slo();
+    struct mr_err err;
+    for (int i = 0; i < 2; i++) {
+        config.backfill_keep_permille = i ? 1000 : 0;
+        struct mr_sched *s = hand_open(&config);
+        REQUIRE(s);
+        hand_submit(s, 1, 0, MR_TIER_REALTIME, 8, 100);
+        hand_submit(s, 2, 1, MR_TIER_BULK, 100, 8);
+        EXPECT_EQ(hand_step(s, 0, 0).n_tokens, i ? 8 : 108);
+        EXPECT(hand_step(s, 2 * MS, 0).n_tokens > 1); /* no prompt of realtime in this one: the bulk's decode or its prompt goes along */
+        mr_sched_close(s);
+    }
+    config.backfill_keep_permille = 1001;
+    struct mr_sched *s;
+    EXPECT_EQ(mr_sched_open(&config, &s, &err), MR_ERR_INVALID);
+}
+
 TEST(a_pace_below_one_shortens_the_step)
 {
     struct mr_sched_config config = slo();
@@ -91,4 +111,4 @@ TEST(a_pace_below_one_shortens_the_step)
 
 TEST_MAIN(TEST_CASE(without_a_latency_tier_a_tenth_of_the_realtime_ttft), TEST_CASE(the_clamp_is_one_and_a_half_of_the_least_tpot),
           TEST_CASE(else_95_percent_of_the_least_slack_that_can_be_kept), TEST_CASE(the_interval_is_never_empty),
-          TEST_CASE(a_late_sequence_does_not_collapse_the_step), TEST_CASE(a_pace_below_one_shortens_the_step))
+          TEST_CASE(a_late_sequence_does_not_collapse_the_step), TEST_CASE(a_pace_below_one_shortens_the_step), TEST_CASE(what_is_kept_from_backfill))

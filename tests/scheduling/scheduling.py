@@ -315,7 +315,7 @@ def cluster(arguments, n):
 def realtime(arguments, model, n):
     """Time to the first token of prompts of 256 tokens, alone and with bulk running."""
     load = Load(arguments, "realtime", model, 'engine = { max_seqs = 16; };\nkv = { memory = "256MiB"; };\n'
-                'tier = { realtime = { ttft = "700ms"; }; };\n')
+                'tier = { realtime = { ttft = "700ms"; }; };\nscheduler = { backfill_keep = 1000; };\n')
     load.send("realtime", "warm", 1, 3, 256, 8)
     load.wait("realtime", 1, 60)
     medians, sent = {}, 1
