@@ -15,12 +15,13 @@
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/hopper.cuh"
 
-/* tests/gpu/races.cu builds this file again with delays in every role, poisoned shared memory, and one wait or fence left out. */
+/* tests/gpu/races.cu builds this file again with delays in every role, poisoned shared memory, and one wait, or a fence and its barrier, left out. */
 #ifndef RACE_DELAY
 #define RACE_DELAY()
 #define RACE_POISON(shared, bytes)
-#define RACE_VALUES_WAIT(barrier, phase) barrier_wait(barrier, phase)
+#define RACE_KEYS_WAIT(barrier, phase) barrier_wait(barrier, phase)
 #define RACE_TAIL_FENCE() proxy_fence()
+#define RACE_TAIL_SYNC() named_sync(1, 256)
 #endif
 
 enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, THREADS = 384, CONSUMER_WARPS = 8 };
@@ -185,7 +186,7 @@ static __device__ __forceinline__ void tail_clear(const T *tile, int first)
         asm volatile("st.shared.v4.b32 [%0], {%1,%1,%1,%1};" ::"r"(at + (chunk / 8 * KEYS + row) * 128 + chunk % 8 * 16), "r"(0) : "memory");
     }
     RACE_TAIL_FENCE();
-    named_sync(1, 256);
+    RACE_TAIL_SYNC();
 }
 
 template <typename T, int D>
@@ -222,11 +223,11 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
         barrier_wait(&sh.q_full, turn & 1);
         for (int key0 = it.begin; key0 < it.end; key0 += KEYS, tile++) {
             int stage = tile % STAGES, before = (tile + STAGES - 1) % STAGES;
-            barrier_wait(&sh.k_full[stage], tile / STAGES & 1);
+            RACE_KEYS_WAIT(&sh.k_full[stage], tile / STAGES & 1);
             RACE_DELAY();
             scores_start<T, D>(s, q_at, shared_address(sh.k[stage]));
             if (key0 != it.begin) {
-                RACE_VALUES_WAIT(&sh.v_full[before], (tile - 1) / STAGES & 1);
+                barrier_wait(&sh.v_full[before], (tile - 1) / STAGES & 1);
                 RACE_DELAY();
                 values_start<T, D>(o, p, shared_address(sh.v[before]));
                 product_wait<1>();
