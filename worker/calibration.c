@@ -1,8 +1,9 @@
 /* Owns the arrays of one step while it measures.
  *
  * 1. A step is timed as the engine runs it: the same batch builder and forward port, sampling included.
- * 2. Shapes that the engine's sizes or the cache do not hold are left out; one that would outlast the limit, by a token of the largest step
- *    so far, too. What a fit needs at least may take CALIBRATION_PATIENCE times as long; a device too slow for that stays unmeasured. The first step of all runs twice and counts once: pages are touched, caches warm.
+ * 2. Shapes that the engine's sizes or the cache do not hold are left out; one that would outlast the limit, by a token of the largest
+ *    step so far, too. What a fit needs at least may take CALIBRATION_PATIENCE times as long; a device too slow for that stays
+ *    unmeasured. The first step of all runs twice and counts once: pages are touched, caches warm.
  * 3. No two sequences of a step share a block. What the blocks hold does not matter: no time depends on it.
  * Rejected: timing layers alone (what is between them is a fifth of a small step). */
 #include "worker/calibration.h"
