@@ -214,7 +214,7 @@ class Timeline(Verdict):
                     continue
                 begin = max([at] + [end for begin, end in away if begin < after[0][0] / 1000 and end > at]
                             + [later for _, _, later in all_deaths if at < later < after[0][0] / 1000])
-                out.append((after[0][0] / 1000 - begin, self.runs[key][4], name, kind))
+                out.append((max(0, after[0][0] / 1000 - begin), self.runs[key][4], name, kind))
         return out
 
     def twice(self, dead):
