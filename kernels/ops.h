@@ -50,6 +50,7 @@ struct mr_batch {
     int32_t n_seqs;              /* S, 1 .. max_seqs */
     int32_t n_logits;            /* R, rows whose logits are wanted, 0 .. M */
     int32_t block_table_stride;  /* int32 between two sequences' tables */
+    int32_t block_table_width;   /* columns that any sequence of this step uses; 0: all of the stride */
     const int32_t *ids;          /* [M] token ids */
     const int32_t *positions;    /* [M] absolute position in the sequence */
     const int32_t *slots;        /* [M] KV slot this token writes: block * block_tokens + position % block_tokens; -1: none (`warm`) */

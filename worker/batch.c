@@ -1,6 +1,7 @@
 #include "worker/batch.h"
 
 #include "base/check.h"
+#include "kv/block_table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +70,8 @@ bool mr_batch_next(struct mr_batch_builder *b, const struct mr_batch_source *sou
         b->seq_start[batch->n_seqs] = batch->n_tokens;
         int32_t added = batch_add(b, source, b->source, from);
         if (added > 0) {
-            int32_t length = from + added;
+            int32_t length = from + added, width = mr_blocks_for(length, b->limits.block_tokens);
+            batch->block_table_width = width > batch->block_table_width ? width : batch->block_table_width;
             b->seq_length[batch->n_seqs] = length;
             CHECK(source->n_blocks <= b->limits.max_blocks);
             memcpy(b->block_table + (size_t)batch->n_seqs * (size_t)b->limits.max_blocks, source->blocks,

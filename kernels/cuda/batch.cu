@@ -89,7 +89,8 @@ enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch
     struct cuda_batch *b = &device->batch;
     if (!batch_fits(device, batch))
         return MR_ERR_LIMIT;
-    int32_t n = batch->n_tokens, s = batch->n_seqs, m = cuda_graphs_plan(device, batch), extra = m - n, width = batch->block_table_stride;
+    int32_t n = batch->n_tokens, s = batch->n_seqs, m = cuda_graphs_plan(device, batch), extra = m - n,
+            width = batch->block_table_width ? batch->block_table_width : batch->block_table_stride;
     device->n_tokens = m;
     device->n_seqs = s + extra;
     device->n_logits = batch->n_logits + extra;
@@ -111,12 +112,17 @@ enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch
     device->plan_prefill_items = plan[1];
     pack(device, &p, 6, b->work, NULL, 0, 0, 0);
     p.n[6] = plan_ints;
-    pack(device, &p, 7, b->block_table, batch->block_table, s * width, s * width, 0);
+    pack(device, &p, 7, b->block_table, NULL, 0, 0, 0);
+    p.n[7] = s * width;
+    for (int32_t i = 0; i < s; i++)
+        memcpy(device->staging + p.from[7] + i * width, batch->block_table + (int64_t)i * batch->block_table_stride, (size_t)width * sizeof(int32_t));
     p.table_width = width > 0 ? width : 1;
     p.table_stride = device->options.max_blocks;
     size_t bytes = (size_t)(p.from[7] + p.n[7]) * sizeof(int32_t);
     if (cudaMemcpyAsync(device->staging_device, device->staging, bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
-    unpack_kernel<<<dim3((m + 255) / 256 + 1, N_PARTS), 256, 0, device->stream>>>(device->staging_device, p);
+    int32_t largest = s * width > m ? s * width : m;
+    unpack_kernel<<<dim3((largest + 255) / 256 < device->n_sm ? (largest + 255) / 256 : device->n_sm, N_PARTS), 256, 0, device->stream>>>(
+        device->staging_device, p);
     return cuda_launched() == MR_OK ? cuda_graphs_begin(device) : MR_ERR_IO;
 }

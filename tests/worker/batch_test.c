@@ -41,6 +41,7 @@ TEST(arrays)
     EXPECT_EQ(batch->seq_length[1], 4);
     EXPECT_EQ(batch->block_table[1], 2);
     EXPECT_EQ(batch->block_table[batch->block_table_stride], 1);
+    EXPECT_EQ(batch->block_table_width, 3);
     EXPECT_EQ(batch->logit_rows[0], 4);
     EXPECT_EQ(b.rows[0].source, 1);
     EXPECT(b.rows[0].samples && !b.rows[0].scores);
