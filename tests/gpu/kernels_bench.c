@@ -144,7 +144,9 @@ static void attention(const char *name, int32_t n_seqs, int32_t past, int32_t ro
     struct mr_kv_view view = {card_random((size_t)slab * element / 2), card_random((size_t)slab * element / 2), kv, kv, n_blocks, block_tokens, KV,
                               DIM, (int64_t)KV * block_tokens * DIM, (int64_t)block_tokens * DIM, DIM, 1, 1};
     void *qkv = card_random((size_t)MAX_TOKENS * (HEADS + 2 * KV) * DIM), *out = card_random((size_t)n * HEADS * DIM);
-    struct mr_batch batch = {n, n_seqs, 0, MAX_BLOCKS, positions, positions, positions, starts, lengths, table, positions};
+    struct mr_batch batch = {.n_tokens = n, .n_seqs = n_seqs, .block_table_stride = MAX_BLOCKS, .ids = positions,
+                             .positions = positions, .slots = positions, .seq_start = starts, .seq_length = lengths,
+                             .block_table = table, .logit_rows = positions};
     struct mr_attention_params p = {qkv, &view, out, 0.0883883f, 0, 0, HEADS};
     if (ops->begin(attending, &batch) != MR_OK) {
         printf("%-44s does not fit the plan\n", title);

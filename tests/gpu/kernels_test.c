@@ -120,7 +120,9 @@ static struct scene *scene_make(const int32_t (*seqs)[2], int n_seqs, int32_t bl
         }
     }
     s->seq_start[n_seqs] = row;
-    s->batch = (struct mr_batch){row, n_seqs, row, stride, s->ids, s->positions, s->slots, s->seq_start, s->seq_length, s->table, s->rows};
+    s->batch = (struct mr_batch){.n_tokens = row, .n_seqs = n_seqs, .n_logits = row, .block_table_stride = stride, .ids = s->ids,
+                             .positions = s->positions, .slots = s->slots, .seq_start = s->seq_start, .seq_length = s->seq_length,
+                             .block_table = s->table, .logit_rows = s->rows};
     return s;
 }
 
@@ -549,7 +551,9 @@ static int32_t rows_other(const struct attention_shape *shape)
     static const int32_t cuts[] = {0, 101, 128, ROWS};
     for (int c = 0; c < 3; c++) {
         int32_t first = cuts[c], n = cuts[c + 1] - first, start[2] = {0, n}, length = first + n;
-        struct mr_batch batch = {n, 1, 0, MAX_BLOCKS, a.s->ids, a.s->positions + first, a.s->slots + first, start, &length, a.s->table, a.s->rows};
+        struct mr_batch batch = {.n_tokens = n, .n_seqs = 1, .block_table_stride = MAX_BLOCKS, .ids = a.s->ids,
+                             .positions = a.s->positions + first, .slots = a.s->slots + first, .seq_start = start,
+                             .seq_length = &length, .block_table = a.s->table, .logit_rows = a.s->rows};
         attention_attend(&a, &batch, first, a.out.card);
         cudaMemcpy(other, a.out.card, (size_t)n * row_bytes, cudaMemcpyDeviceToHost);
         for (int32_t r = 0; r < n; r++)
@@ -557,7 +561,9 @@ static int32_t rows_other(const struct attention_shape *shape)
     }
     for (int32_t r = 0; r < ROWS; r++) {
         int32_t start[2] = {0, 1}, length = r + 1;
-        struct mr_batch batch = {1, 1, 0, MAX_BLOCKS, a.s->ids, a.s->positions + r, a.s->slots + r, start, &length, a.s->table, a.s->rows};
+        struct mr_batch batch = {.n_tokens = 1, .n_seqs = 1, .block_table_stride = MAX_BLOCKS, .ids = a.s->ids,
+                             .positions = a.s->positions + r, .slots = a.s->slots + r, .seq_start = start, .seq_length = &length,
+                             .block_table = a.s->table, .logit_rows = a.s->rows};
         attention_attend(&a, &batch, r, a.out.card);
         cudaMemcpy(other, a.out.card, row_bytes, cudaMemcpyDeviceToHost);
         wrong += memcmp(one + (size_t)r * row_bytes, other, row_bytes) != 0;

@@ -75,7 +75,9 @@ static int launches_other(enum races_variant variant)
         table[i] = i;
     for (int i = 0; i < ROWS; i++)
         positions[i] = i;
-    struct mr_batch batch = {ROWS, 1, 0, BLOCKS, zeros, positions, zeros, starts, &length, table, zeros};
+    struct mr_batch batch = {.n_tokens = ROWS, .n_seqs = 1, .block_table_stride = BLOCKS, .ids = zeros, .positions = positions,
+                             .slots = zeros, .seq_start = starts, .seq_length = &length, .block_table = table,
+                             .logit_rows = zeros};
     struct mr_attention_params params = {r.qkv, &r.view, r.out, 0.0883883f, 0, 0, HEADS};
     EXPECT_EQ(r.ops->begin(r.device, &batch), MR_OK);
     EXPECT_EQ(r.ops->attention(r.device, &params), MR_OK);
