@@ -28,7 +28,7 @@ TEST(every_option_is_told)
         EXPECT(tells(&page, table[i].name));
     EXPECT(strstr(page.p, "(whole number, 0 to 1024, default 0)") != NULL);
     EXPECT(strstr(page.p, "(size, 1MiB to 1024TiB, default 1GiB)") != NULL);
-    EXPECT(strstr(page.p, "(one of exact, fast, default exact)") != NULL);
+    EXPECT(strstr(page.p, "(one of exact, fast, auto, default auto)") != NULL);
     mr_buf_fini(&page);
 }
 

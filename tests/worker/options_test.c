@@ -39,7 +39,7 @@ TEST(defaults)
     EXPECT_STR(o.kafka.brokers, "localhost:9092");
     EXPECT_EQ(o.kv.memory_bytes, 1 << 30);
     EXPECT_EQ(o.result.max_bytes, 900000);
-    EXPECT_EQ(o.engine.precision, MR_EXACT);
+    EXPECT_EQ(o.engine.precision, MR_PRECISION_AUTO);
     EXPECT_EQ(o.log.level, MR_LOG_INFO);
     EXPECT(o.kv.prefix_cache);
     EXPECT_EQ(o.tier[MR_TIER_STANDARD].batch_tokens, 8);

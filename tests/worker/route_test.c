@@ -121,7 +121,7 @@ TEST(names_end_at_their_numbers)
     for (int i = 0; i <= MR_ROUTES_MAX; i++) {
         for (int k = 0; k < 7; k++)
             snprintf(names[i][k], sizeof names[i][k], "n%d.%d", i, k);
-        routes[i] = (struct mr_route){.name = names[i][0], .jobs = names[i][0], .parked = names[i][1], .stream = names[i][2], .stream_parked = names[i][3],
+        routes[i] = (struct mr_route){.tenant_from_field = true, .name = names[i][0], .jobs = names[i][0], .parked = names[i][1], .stream = names[i][2], .stream_parked = names[i][3],
                                       .results = names[0][4], .dead = names[0][5], .control = names[0][6]};
     }
     EXPECT_EQ(mr_routes_check(routes, MR_ROUTES_MAX, NULL), MR_OK);
