@@ -436,11 +436,12 @@ static int64_t bound_of(const struct sim_oracle *o, const struct watch *w, int c
 }
 
 /* B3, as service: while a head waits, with nobody of its tenant resident, each other tenant is served at most twice its bound, so
- * that the sum over them at the class's rate is the wait. */
+ * that the sum over them at the class's rate is the wait. A tenant that was served had its head picked, though a job of one step is
+ * never seen resident: its wait begins anew. */
 static void check_head(struct sim_oracle *o, struct watch *w, int c, int f, bool waits)
 {
     struct headwait *head = &w->heads[c][f];
-    if (waits && !head->waits)
+    if (waits && (!head->waits || w->charged[c][f] != head->charged[f]))
         memcpy(head->charged, w->charged[c], sizeof head->charged);
     head->waits = waits;
     for (int g = 0; g < TENANTS && waits; g++) {
