@@ -189,6 +189,9 @@ def flood(arguments, model, name, n_flood, n_quiet, gap):
         # B3 = 2 (Q + U) x (sum of the other weights) / rate + time to make room; U = w_in L_in + w_out K_f, K_f: all sequences the flood's.
         bounds[policy] = 2 * (WINDOW + PROMPT + 2 * SEQS * (PROMPT + OUTPUT)) / rate + longest
         waits[policy] = [run["tokens"][0][0] - run["arrived"] for run in runs if run["tenant"] == "quiet" and run["arrived"] < end]
+        if not waits[policy]:
+            check(False, "%s, %s: the flood ends %.1f s after it began, before the quiet tenant's first job" % (name, policy, end - begin))
+            return
         print("       %s, %s: %.0f service/s, quiet tenant waits p50 %.3f s, p99 %.3f s (%d jobs beside %d of the flood's), B3 %.3f s"
               % (model.split("/")[-1], policy, rate, percentile(waits[policy], 0.5), percentile(waits[policy], 0.99), len(waits[policy]), n_flood,
                  bounds[policy]), flush=True)
@@ -350,7 +353,7 @@ def main():
     model, only = os.environ.get("MILLRACE_TEST_MODEL"), arguments.only.split(",")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if "flood" in only:
-        flood(arguments, "synthetic:tiny", "flood", *((10000, 100, 0.15) if arguments.long else (2000, 20, 0.15)))
+        flood(arguments, "synthetic:tiny", "flood", *((16000, 100, 0.15) if arguments.long else (5000, 20, 0.15)))
         if arguments.long and model:
             flood(arguments, model, "flood-model", 300, 3, 4)
     if "return" in only:
