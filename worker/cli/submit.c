@@ -182,6 +182,23 @@ static int submit_all(struct submit *s, const char *prompt)
     return code;
 }
 
+/* A flag given that is a field of one job; NULL: none. */
+static const char *submit_describes_a_job(const struct submit *s)
+{
+    const struct {
+        const char *flag;
+        bool given;
+    } fields[] = {
+        {"id", s->id}, {"chat", s->chat}, {"system", s->system}, {"tenant", s->tenant}, {"model-name", s->model}, {"stop", s->stop},
+        {"extra", s->extra}, {"max-tokens", s->max_tokens >= 0}, {"top-k", s->top_k >= 0}, {"seed", s->seed >= 0}, {"priority", s->priority >= 0},
+        {"deadline", s->deadline_s >= 0}, {"temperature", !isnan(s->temperature)}, {"top-p", !isnan(s->top_p)},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].given)
+            return fields[i].flag;
+    return NULL;
+}
+
 int mr_verb_submit(struct mr_cli *cli, int argc, char **argv)
 {
     struct submit s = {.cli = cli, .max_tokens = -1, .top_k = -1, .seed = -1, .priority = -1, .deadline_s = -1, .temperature = NAN, .top_p = NAN,
@@ -222,8 +239,8 @@ int mr_verb_submit(struct mr_cli *cli, int argc, char **argv)
         return args.exit_code;
     if ((args.n == 1) == (s.file != NULL))
         return mr_cli_misuse("submit takes a prompt or --file, one of the two");
-    if (s.file && (s.id || s.chat || s.system))
-        return mr_cli_misuse("--id, --chat and --system go with a prompt, not with --file");
+    if (s.file && submit_describes_a_job(&s))
+        return mr_cli_misuse("--%s goes with a prompt: the jobs of a file say it themselves", submit_describes_a_job(&s));
     s.chat |= s.system != NULL;
     return submit_all(&s, args.n ? args.items[0] : NULL);
 }
