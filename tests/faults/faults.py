@@ -311,6 +311,16 @@ def check_verb(test, keeper, around):
         check(report[word] == 0, "millrace check: no %s (%d%s)" % (word, report[word], ": %s" % complaints[:3] if report[word] else ""))
 
 
+def results_wait(test, seconds=30):
+    """A result follows its terminal record; workers that all leave at once would leave the last ones to whoever comes next."""
+    end = time.time() + seconds
+    while time.time() < end:
+        out = subprocess.run([test.bin, "check", "-c", test.config, "--json"], stdout=subprocess.PIPE).stdout.decode()
+        if json.loads(out)["lost"] == 0:
+            return
+        time.sleep(1)
+
+
 def hang(test, keeper, load):
     """The engine of one worker hangs: its health goes red, it leaves, and its jobs go on with the others."""
     worker = keeper.replace(HANGS)
@@ -430,6 +440,7 @@ def main():
             keeper.settle()
             rest(test, around, load)
             test.wait(60)
+        results_wait(test)
         keeper.stop()
         judge(test, keeper, around)
     finally:
