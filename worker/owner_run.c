@@ -207,8 +207,8 @@ void owner_run_admitted(struct mr_owner *owner, struct mr_run *run, struct mr_jo
         owner_run_cancel(owner, run);
     if (!run->fold.closed)
         owner_outcome_state(owner, run, "queued");
-    owner_run_begin(owner, run);
     owner_journal_ask(owner, run);
+    owner_run_begin(owner, run); /* which may be its end */
 }
 
 /* ---- START ---- */
