@@ -10,12 +10,14 @@
 #include <stdlib.h>
 
 #define EVENTS INT64_C(2500000)
+#define EVENTS_SHORT INT64_C(250000) /* with MILLRACE_TEST_SHORT set: under a sanitizer */
 
 int main(int argc, char **argv)
 {
     struct sim_totals totals = {0};
     uint64_t first = 1, worlds = UINT64_MAX;
     int bad = 0;
+    const int64_t events = getenv("MILLRACE_TEST_SHORT") ? EVENTS_SHORT : EVENTS;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 3 && strcmp(argv[1], "--seed") == 0) {
         first = strtoull(argv[2], NULL, 10);
@@ -27,7 +29,7 @@ int main(int argc, char **argv)
         return 2;
     }
     uint64_t n = 0;
-    for (; n < worlds && (argc == 3 || totals.steps < EVENTS) && bad < 10; n++) {
+    for (; n < worlds && (argc == 3 || totals.steps < events) && bad < 10; n++) {
         struct sim_plan plan = sim_plan_interleaved(first + n);
         struct sim_totals one = {0};
         if (sim_run(&plan, &one)) {
