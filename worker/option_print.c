@@ -80,15 +80,16 @@ static struct mr_value option_value(const struct mr_options *options, const stru
     return mr_value_null();
 }
 
-/* libconfig's text. It knows \\, \", \n, \r, \t and \xHH. */
+/* libconfig's text. It knows \\, \", \n, \r, \t and \xHH, by which a value may hold what is no UTF-8; the file itself may not. */
 static void print_string(struct mr_str s, struct mr_buf *out)
 {
+    unsigned char plain_end = mr_codec_utf8_valid(s) ? 0xff : 0x7f;
     mr_buf_add_char(out, '"');
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c == '"' || c == '\\')
             mr_buf_add(out, (char[]){'\\', (char)c}, 2);
-        else if (c < 0x20)
+        else if (c < 0x20 || c > plain_end)
             mr_buf_addf(out, "\\x%02x", c);
         else
             mr_buf_add_char(out, (char)c);
