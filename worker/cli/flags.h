@@ -32,6 +32,8 @@ struct mr_flag {
 #define MR_FLAG_ROW_DEVICE {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"}
 #define MR_FLAG_ROW_THREADS {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"}
 #define MR_FLAG_ROW_PRECISION {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"}
+#define MR_FLAG_ROW_CONTEXT {"context", "N", "longest prompt and output (0: the model's)", MR_FLAG_SETTING, NULL, "engine.max_context"}
+#define MR_FLAG_ROW_BLOCK_TOKENS {"block-tokens", "N", "tokens of a KV block", MR_FLAG_SETTING, NULL, "kv.block_tokens"}
 #define MR_FLAG_ROW_KV_MEMORY {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"}
 #define MR_FLAG_ROW_MAX_SEQS {"max-seqs", "N", "jobs in one step", MR_FLAG_SETTING, NULL, "engine.max_seqs"}
 #define MR_FLAG_ROW_MAX_STEP_TOKENS {"max-step-tokens", "N", "tokens in one step", MR_FLAG_SETTING, NULL, "engine.max_step_tokens"}

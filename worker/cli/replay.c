@@ -365,16 +365,16 @@ int mr_verb_replay(struct mr_cli *cli, int argc, char **argv)
 {
     struct replay r = {.cli = cli, .clock = mr_clock_system()};
     const struct mr_flag flags[] = {
-        {"model", "M", "GGUF file or synthetic:SHAPE", MR_FLAG_SETTING, NULL, "model"},
+        MR_FLAG_ROW_MODEL,
         {"job", "FILE", "the job (a line as for run; of several the one with the result's id), instead of the input record", MR_FLAG_TEXT,
          &r.job_file, NULL},
         {"stored", NULL, "RESULT is tenant/id: take it from the results topic", MR_FLAG_BOOL, &r.stored, NULL},
-        {"device", "D", "cpu, cuda or auto", MR_FLAG_SETTING, NULL, "engine.device"},
-        {"threads", "N", "CPU threads (0: one a core)", MR_FLAG_SETTING, NULL, "engine.threads"},
-        {"precision", "P", "exact or fast", MR_FLAG_SETTING, NULL, "engine.precision"},
-        {"context", "N", "longest prompt and output (0: the model's)", MR_FLAG_SETTING, NULL, "engine.max_context"},
-        {"kv-memory", "SIZE", "memory of the KV cache", MR_FLAG_SETTING, NULL, "kv.memory"},
-        {"block-tokens", "N", "tokens of a KV block", MR_FLAG_SETTING, NULL, "kv.block_tokens"},
+        MR_FLAG_ROW_DEVICE,
+        MR_FLAG_ROW_THREADS,
+        MR_FLAG_ROW_PRECISION,
+        MR_FLAG_ROW_CONTEXT,
+        MR_FLAG_ROW_KV_MEMORY,
+        MR_FLAG_ROW_BLOCK_TOKENS,
     };
     const struct mr_flags_usage usage = {
         .synopsis = "replay --model M RESULT",

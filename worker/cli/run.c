@@ -259,9 +259,9 @@ int mr_verb_run(struct mr_cli *cli, int argc, char **argv)
         MR_FLAG_ROW_PRECISION,
         MR_FLAG_ROW_MAX_SEQS,
         MR_FLAG_ROW_MAX_STEP_TOKENS,
-        {"context", "N", "longest prompt and output (0: the model's)", MR_FLAG_SETTING, NULL, "engine.max_context"},
+        MR_FLAG_ROW_CONTEXT,
         MR_FLAG_ROW_KV_MEMORY,
-        {"block-tokens", "N", "tokens of a KV block", MR_FLAG_SETTING, NULL, "kv.block_tokens"},
+        MR_FLAG_ROW_BLOCK_TOKENS,
     };
     const struct mr_flags_usage usage = {
         .synopsis = "run --model M [JOBS.jsonl or -]",
