@@ -20,9 +20,8 @@ struct matmul_context {
     int32_t row_blocks, panels_an_item, items_a_row_block;
 };
 
-/* Single panels where a matrix is narrow, so that two threads get the same. A claim costs 0.1 us, and what was asked for ahead may lie
- * in another thread's item: one row, which is done in some 20 us, has fewer. */
-enum { ITEMS_A_THREAD = 16, ITEMS_OF_ONE_ROW = 8 };
+/* Single panels where a matrix is narrow, so that two threads get the same and end together. */
+enum { ITEMS_A_THREAD = 64 };
 
 static void matmul_item_plain(void *context, int32_t j, int thread)
 {
@@ -87,8 +86,7 @@ static void cut_work(struct matmul_context *c)
     for (int i = 0; i < c->params->weight->n_parts; i++)
         n_panels += c->params->weight->packs[i].n_panels;
     c->row_blocks = (c->params->rows + MR_MATMUL_ROW_BLOCK - 1) / MR_MATMUL_ROW_BLOCK;
-    int32_t items_a_thread = c->params->rows == 1 ? ITEMS_OF_ONE_ROW : ITEMS_A_THREAD;
-    int32_t wanted = mr_threads_count(c->device->threads) * items_a_thread / c->row_blocks;
+    int32_t wanted = mr_threads_count(c->device->threads) * ITEMS_A_THREAD / c->row_blocks;
     wanted = wanted < 1 ? 1 : wanted;
     c->panels_an_item = (n_panels + wanted - 1) / wanted;
     c->items_a_row_block = (n_panels + c->panels_an_item - 1) / c->panels_an_item;

@@ -54,6 +54,54 @@ TEST(every_item_runs_once)
     }
 }
 
+/* Around the number that a share's word can hold: more are claimed several at once. */
+static void mark(void *context, int32_t item, int thread)
+{
+    (void)thread;
+    atomic_fetch_add((atomic_uchar *)context + item, 1);
+}
+
+TEST(very_many_items_run_once)
+{
+    static const int32_t items[] = {65534, 65535, 65536, 65537, 131070, 131071, 200000};
+    struct mr_threads *threads = NULL;
+    REQUIRE(mr_threads_open(3, false, &threads, NULL) == MR_OK);
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        atomic_uchar *marks = calloc((size_t)items[i] + 1, sizeof *marks);
+        mr_threads_run(threads, items[i], mark, marks);
+        int32_t once = 0;
+        for (int32_t item = 0; item < items[i]; item++)
+            once += marks[item] == 1;
+        EXPECT_EQ(once, items[i]);
+        EXPECT_EQ(marks[items[i]], 0);
+        free(marks);
+    }
+    mr_threads_close(threads);
+}
+
+/* Items of the caller's own part that last: the helper, whose part is short, takes some of them. */
+static void hold(void *context, int32_t item, int thread)
+{
+    struct counts *counts = context;
+    atomic_fetch_add(&counts->item[item], 1);
+    atomic_fetch_add(&counts->thread_seen[thread], item < 8);
+    if (item < 8)
+        nap();
+}
+
+TEST(who_is_done_takes_of_anothers_part)
+{
+    struct mr_threads *threads = NULL;
+    REQUIRE(mr_threads_open(2, false, &threads, NULL) == MR_OK);
+    struct counts counts = {0};
+    mr_threads_run(threads, 16, hold, &counts);
+    for (int i = 0; i < 16; i++)
+        EXPECT_EQ(counts.item[i], 1);
+    EXPECT_EQ(counts.thread_seen[0] + counts.thread_seen[1], 8);
+    EXPECT(counts.thread_seen[1] > 0);
+    mr_threads_close(threads);
+}
+
 TEST(helpers_sleep_when_told)
 {
     struct mr_threads *threads = NULL;
@@ -91,4 +139,5 @@ TEST(counts_out_of_limits_are_refused)
     mr_threads_close(NULL);
 }
 
-TEST_MAIN(TEST_CASE(every_item_runs_once), TEST_CASE(helpers_sleep_when_told), TEST_CASE(counts_out_of_limits_are_refused))
+TEST_MAIN(TEST_CASE(every_item_runs_once), TEST_CASE(very_many_items_run_once), TEST_CASE(who_is_done_takes_of_anothers_part),
+          TEST_CASE(helpers_sleep_when_told), TEST_CASE(counts_out_of_limits_are_refused))
