@@ -51,7 +51,7 @@ struct mr_batch {
     int32_t n_logits;            /* R, rows whose logits are wanted, 0 .. M */
     int32_t block_table_stride;  /* int32 between two sequences' tables */
     int32_t block_table_width;   /* columns that any sequence of this step uses; 0: all of the stride */
-    const int32_t *ids;          /* [M] token ids */
+    const int32_t *ids;          /* [M] token ids; -1 - r: what row r of the step before, left under way by `leave`, has chosen */
     const int32_t *positions;    /* [M] absolute position in the sequence */
     const int32_t *slots;        /* [M] KV slot this token writes: block * block_tokens + position % block_tokens; -1: none (`warm`) */
     const int32_t *seq_start;    /* [S + 1] */
@@ -235,10 +235,17 @@ struct mr_ops {
     void (*ceilings)(struct mr_device *device, struct mr_ceilings *out); /* takes seconds; needs some 3 GB free on a card */
     enum mr_status (*finish)(struct mr_device *device); /* the step is done; helpers sleep (CPU), results are on the host */
 
-    /* Both NULL where a device has nothing to record. end: the forward pass from begin to the logits has been issued. warm: before
+    /* Both NULL where a step is done once it is issued. leave, in place of finish: the step's results stay under way, and the next step may
+     * be issued behind it. collect: waits for the oldest step left; its results are on the host. One may be left while another is issued. */
+    enum mr_status (*leave)(struct mr_device *device);
+    enum mr_status (*collect)(struct mr_device *device);
+
+    /* All NULL where a device has nothing to record. replay: the last step's record, if it was one, n times back to back and alone; the
+     * nanoseconds that took, 0: it was none. end: the forward pass from begin to the logits has been issued. warm: before
      * serving, calls run(self, rows) for each row count that the device wants to time, then record; run issues one forward pass
      * over `rows` idle rows (each its own sequence of length 0, slots -1: nothing is read from or written to the cache). */
     enum mr_status (*end)(struct mr_device *device);
+    int64_t (*replay)(struct mr_device *device, int n);
     enum mr_status (*warm)(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, struct mr_err *err);
 };
 

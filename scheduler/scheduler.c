@@ -288,6 +288,20 @@ static void commit_finished(struct mr_sched *s, const struct job *job, int64_t n
     flow->on_time += kept;
 }
 
+static void commit_end(struct mr_sched *s, int32_t j, int64_t now_ns)
+{
+    const struct job *job = &s->jobs[j];
+    if (!job->cancelled)
+        commit_finished(s, job, now_ns);
+    if (!job->cancelled)
+        lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
+    int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output,
+            s->config.output_permille);
+    if (!job->scavenged)
+        limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
+    job_over(s, j);
+}
+
 static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_result *result, int64_t now_ns, int64_t *service)
 {
     int32_t j = s->item_jobs[i], n = s->items[i].n;
@@ -306,15 +320,7 @@ static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_res
     CHECK(job->known <= job->in.max_tokens);
     commit_output(s, j, result->new_tokens, now_ns);
     if (result->finished || job->cancelled) {
-        if (!job->cancelled)
-            commit_finished(s, job, now_ns);
-        if (!job->cancelled)
-            lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
-        int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output,
-                s->config.output_permille);
-        if (!job->scavenged)
-            limits_settle(&s->limits, job->in.tenant, real - job->queued_cost, now_ns);
-        job_over(s, j);
+        commit_end(s, j, now_ns);
     } else if (job->preempt_asked) {
         jobs_preempt(s, j);
     } else {
@@ -356,6 +362,17 @@ void mr_sched_commit(struct mr_sched *s, const struct mr_sched_result *results, 
             bulk_measure(&s->bulk, service[MR_TIER_BULK], elapsed);
     }
     s->commit_ns = now_ns;
+}
+
+bool mr_sched_end(struct mr_sched *s, uint64_t id, int32_t unused, int64_t now_ns)
+{
+    int32_t j = jobs_find(s, id);
+    CHECK(!s->planned);
+    if (j < 0)
+        return false;
+    s->jobs[j].output -= unused;
+    commit_end(s, j, now_ns);
+    return true;
 }
 
 void mr_sched_tick(struct mr_sched *s, const struct mr_sched_cost *cost) { s->config.cost = *cost; }

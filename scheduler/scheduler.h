@@ -164,6 +164,8 @@ enum mr_status mr_sched_submit(struct mr_sched *sched, const struct mr_sched_job
 void mr_sched_plan(struct mr_sched *sched, int64_t start_ns, struct mr_sched_plan *plan);
 /* results[i] belongs to the last plan's items[i]; a job cancelled since is skipped. */
 void mr_sched_commit(struct mr_sched *sched, const struct mr_sched_result *results, int32_t n, int64_t now_ns);
+/* Between steps: the job was over `unused` tokens before the last one that commit was told of; false: no such job. */
+bool mr_sched_end(struct mr_sched *sched, uint64_t id, int32_t unused, int64_t now_ns);
 /* Forgets a job, waiting or resident; false: no such job. */
 bool mr_sched_cancel(struct mr_sched *sched, uint64_t id);
 /* New coefficients of the tracked cost model; between steps. */

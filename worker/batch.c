@@ -42,7 +42,7 @@ static int32_t batch_add(struct mr_batch_builder *b, const struct mr_batch_sourc
         }
         int32_t block = p / b->limits.block_tokens;
         DCHECK(block < source->n_blocks);
-        b->ids[batch->n_tokens] = source->tokens[p];
+        b->ids[batch->n_tokens] = source->coming && p == end - 1 ? -1 - source->coming_row : source->tokens[p];
         b->positions[batch->n_tokens] = p;
         b->slots[batch->n_tokens] = source->blocks[block] * b->limits.block_tokens + p % b->limits.block_tokens;
         batch->n_tokens++;

@@ -14,6 +14,8 @@ struct mr_batch_source {
     int32_t start, n;       /* positions to compute */
     int32_t score_from, score_to; /* positions in [score_from, score_to) want logits that predict the next prompt token */
     bool samples;           /* the last position's logits choose a token */
+    int32_t coming_row;     /* the token at start + n - 1 is still on the device, in this row of the step before; -1 - row is its id */
+    bool coming;
 };
 
 /* What a row of logits is for. */

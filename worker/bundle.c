@@ -289,7 +289,22 @@ static enum mr_status port_finish(void *self)
     return bundle->ops->finish(bundle->device);
 }
 
+static enum mr_status port_leave(void *self)
+{
+    struct mr_bundle *bundle = self;
+    return bundle->ops->leave(bundle->device);
+}
+
+static enum mr_status port_collect(void *self)
+{
+    struct mr_bundle *bundle = self;
+    return bundle->ops->collect(bundle->device);
+}
+
 struct mr_forward_port mr_bundle_forward(struct mr_bundle *bundle)
 {
-    return (struct mr_forward_port){.step = port_step, .sample = port_sample, .score = port_score, .finish = port_finish, .self = bundle};
+    struct mr_forward_port port = {.step = port_step, .sample = port_sample, .score = port_score, .finish = port_finish, .self = bundle};
+    if (bundle->ops->leave)
+        port.leave = port_leave, port.collect = port_collect;
+    return port;
 }

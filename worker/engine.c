@@ -8,13 +8,20 @@
  *      (replay found the end)
  *
  * Invariants
- * 1 A slot is known to the scheduler (under its index) exactly while it is LIVE.
+ * 1 A slot is known to the scheduler (under its index) exactly while it is LIVE. LAST: the scheduler is done with it, its last token is
+ *   under way.
  * 2 A run gives at most one PROMPT, before its first TOKENS, and exactly one END, last; a dropped one gives nothing more.
  * 3 What a run gives depends on its job and its accepted tokens alone: not on its company, its chunks or its preemptions
  *   (each row's logits are the same bits, and everything else is invariant 1 of sequence.c).
  * 4 Event views point into sequences and buffers that stay until the next step: a slot's memory is freed at its start.
  *
- * Thread: the engine's. Rejected: a map from run to slot (cancel and drop are rare; a scan of 24-byte slots is microseconds). */
+ * 5 Over a port with `leave` a step is issued behind the one under way, so that the device never waits for the host. It is committed at
+ *   once, as if each token that it chooses lets its run go on: only the length, which is known, ends a run there. A run that ends
+ *   otherwise is found one step later: mr_sched_end takes it from the scheduler, what the step behind chose for it is dropped, and
+ *   its blocks are free for the steps after that one, which the device runs later. So at most two steps hold a run's tokens.
+ * 6 A run whose next step needs the tokens themselves (penalties, scores of its prompt) binds the engine to one step at a time.
+ *
+ * Thread: the engine's. Rejected: steps ahead without the commit (the scheduler would plan with a job's blocks and length unknown); a map from run to slot (cancel and drop are rare; a scan of 24-byte slots is microseconds). */
 #include "worker/engine.h"
 
 #include "base/buf.h"
@@ -27,14 +34,29 @@
 
 #include <stdlib.h>
 
-enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_ENDED, SLOT_CLOSING };
+enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_LAST, SLOT_ENDED, SLOT_CLOSING };
 
 struct engine_slot {
     struct mr_sequence *sequence; /* FREE: NULL */
     uint64_t run;
     enum slot_state state;
     bool held;    /* as the last HELD said */
+    bool binds;   /* counted in n_bound */
+    uint32_t life; /* counts who has been here: a step under way may tell of one that is gone */
     int32_t next; /* FREE: the next free one, -1 none */
+};
+
+/* A step that is issued and committed, and whose tokens are not here yet. */
+struct engine_flight {
+    struct engine_ticket {
+        int32_t slot, row; /* row of chosen; -1: a chunk that chooses nothing */
+        uint32_t life;
+    } *tickets;            /* [max_seqs] of the plan's items */
+    int32_t n, n_tokens;
+    bool under_way;
+    struct mr_sampled *chosen; /* [max_logits] */
+    struct cost_load load;
+    int64_t issued_ns, predicted_ns;
 };
 
 struct mr_engine {
@@ -69,6 +91,12 @@ struct mr_engine {
     int32_t look_at;           /* the slot where the next look's WAITs begin */
     int64_t (*waits)[MR_WAIT_COUNT]; /* [max_seqs + ENGINE_WAITS_A_LOOK] of this step's WAIT events */
     int32_t n_waits;
+
+    struct engine_flight flights[2];
+    int turn;                  /* the one that is or was last under way */
+    bool ahead;                /* steps may be issued ahead */
+    int32_t n_bound;           /* runs that do not allow it (6) */
+    int64_t landed_ns;         /* when the last one's tokens came */
 
     struct mr_engine_stats stats;
     int64_t device_ns;         /* of the step: spent in the forward port */
@@ -119,7 +147,13 @@ static bool engine_allocate(struct mr_engine *e)
     e->text_start = calloc((size_t)e->max_events, sizeof *e->text_start);
     e->tenants = calloc((size_t)e->options.sched.max_tenants, sizeof *e->tenants);
     e->waits = calloc(seqs + ENGINE_WAITS_A_LOOK, sizeof *e->waits);
-    return e->slots && e->ended && e->closing && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
+    bool flights = true;
+    for (int i = 0; i < 2 && flights; i++) {
+        e->flights[i].tickets = calloc(seqs, sizeof *e->flights[i].tickets);
+        e->flights[i].chosen = calloc(logits, sizeof *e->flights[i].chosen);
+        flights = e->flights[i].tickets && e->flights[i].chosen;
+    }
+    return flights && e->slots && e->ended && e->closing && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
            e->score_ids && e->events && e->text_start && e->tenants && e->waits && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
 }
 
@@ -149,6 +183,7 @@ enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr
         mr_engine_close(e);
         return status;
     }
+    e->ahead = options->forward.leave && options->max_logits >= sched->max_seqs; /* else a step may be cut into batches */
     mr_step_track_open(&e->track, &sched->cost);
     e->stats.cost = sched->cost;
     for (int32_t i = 0; i < e->n_slots; i++)
@@ -169,6 +204,8 @@ void mr_engine_close(struct mr_engine *e)
 {
     if (!e)
         return;
+    if (e->flights[e->turn].under_way)
+        e->options.forward.collect(e->options.forward.self);
     for (int32_t i = 0; e->slots && i < e->n_slots; i++)
         engine_free_sequence(&e->slots[i]);
     for (int32_t i = 0; e->tenants && i < e->options.sched.max_tenants; i++)
@@ -177,7 +214,8 @@ void mr_engine_close(struct mr_engine *e)
     mr_batch_close(&e->batch);
     mr_buf_fini(&e->text);
     void *owned[] = {e->end_ids, e->slots, e->ended, e->closing, e->sources, e->results, e->chosen, e->rows,
-                     e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants, e->waits};
+                     e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants, e->waits, e->flights[0].tickets, e->flights[0].chosen,
+                     e->flights[1].tickets, e->flights[1].chosen};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(e);
@@ -222,6 +260,12 @@ static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const s
     return mr_sched_submit(e->sched, &job, now_ns, err);
 }
 
+static void engine_bind(struct mr_engine *e, int32_t slot, bool binds)
+{
+    e->n_bound += binds - e->slots[slot].binds;
+    e->slots[slot].binds = binds;
+}
+
 enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run *run, int64_t now_ns, struct mr_err *err)
 {
     const struct mr_sched_config *sched = &e->options.sched;
@@ -253,6 +297,7 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
     e->free_slot = e->slots[slot].next;
     e->slots[slot].held = false;
     e->slots[slot].state = over ? SLOT_ENDED : SLOT_LIVE;
+    engine_bind(e, slot, !over && s->prompt_scores);
     if (over)
         e->ended[e->n_ended++] = slot;
     return MR_OK;
@@ -261,7 +306,7 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
 static int32_t engine_find(const struct mr_engine *e, uint64_t run)
 {
     for (int32_t i = 0; i < e->n_slots; i++)
-        if ((e->slots[i].state == SLOT_LIVE || e->slots[i].state == SLOT_ENDED) && e->slots[i].run == run)
+        if (e->slots[i].state != SLOT_FREE && e->slots[i].state != SLOT_CLOSING && e->slots[i].run == run)
             return i;
     return -1;
 }
@@ -271,7 +316,8 @@ bool mr_engine_cancel(struct mr_engine *e, uint64_t run)
     int32_t slot = engine_find(e, run);
     if (slot < 0 || e->slots[slot].state == SLOT_ENDED)
         return slot >= 0;
-    CHECK(mr_sched_cancel(e->sched, (uint64_t)slot));
+    if (e->slots[slot].state == SLOT_LIVE)
+        CHECK(mr_sched_cancel(e->sched, (uint64_t)slot));
     e->slots[slot].sequence->finish = MR_FINISH_CANCELLED;
     e->slots[slot].state = SLOT_ENDED;
     e->ended[e->n_ended++] = slot;
@@ -281,6 +327,8 @@ bool mr_engine_cancel(struct mr_engine *e, uint64_t run)
 static void engine_retire(struct mr_engine *e, int32_t slot)
 {
     e->slots[slot].state = SLOT_CLOSING;
+    e->slots[slot].life++;
+    engine_bind(e, slot, false);
     e->closing[e->n_closing++] = slot;
 }
 
@@ -423,11 +471,12 @@ static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan 
     for (int32_t i = 0; i < plan->n_items; i++) {
         const struct mr_sched_item *item = &plan->items[i];
         struct mr_sequence *s = e->slots[item->id].sequence;
-        DCHECK(e->slots[item->id].state == SLOT_LIVE && item->start + item->n <= s->n_tokens);
+        DCHECK(e->slots[item->id].state == SLOT_LIVE && s->n_coming <= 1 && item->start + item->n <= s->n_tokens + s->n_coming);
         if (!s->planned) {
             s->planned = true;
             s->n_cached = item->start;
             s->timing.first_planned_ns = now_ns;
+            engine_bind(e, (int32_t)item->id, e->slots[item->id].binds || s->history.index_size > 0);
             engine_tell_wait(e, (int32_t)item->id, now_ns);
         }
         e->sources[i] = (struct mr_batch_source){
@@ -439,6 +488,8 @@ static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan 
             .score_from = s->prompt_scores ? s->n_scored - 1 : 0,
             .score_to = s->prompt_scores ? s->n_prompt - 1 : 0,
             .samples = item->samples,
+            .coming = item->start + item->n > s->n_tokens,
+            .coming_row = s->coming_row,
         };
         if (item->start < s->n_prompt)
             e->stats.prompt_tokens += (item->start + item->n < s->n_prompt ? item->start + item->n : s->n_prompt) - item->start;
@@ -545,15 +596,21 @@ static void engine_begin(struct mr_engine *e, int64_t now_ns)
     engine_look(e, now_ns);
 }
 
-/* What the step took, for the tracked cost; now and then the scheduler gets it. */
-static void engine_track(struct mr_engine *e, const struct mr_sched_plan *plan, int64_t step_ns)
+static struct cost_load engine_load(const struct mr_sched_plan *plan)
 {
-    struct mr_step_sample sample = {.ns = step_ns};
+    struct cost_load load = {0};
     for (int32_t i = 0; i < plan->n_items; i++) {
         const struct mr_sched_item *item = &plan->items[i];
         bool decode = item->n == 1 && item->samples;
-        sample.load = cost_load_sum(sample.load, decode ? cost_load_decode(item->start) : cost_load_chunk(item->start, item->n));
+        load = cost_load_sum(load, decode ? cost_load_decode(item->start) : cost_load_chunk(item->start, item->n));
     }
+    return load;
+}
+
+/* What a step took, for the tracked cost; now and then the scheduler gets it. */
+static void engine_track(struct mr_engine *e, struct cost_load load, int64_t step_ns)
+{
+    struct mr_step_sample sample = {.ns = step_ns, .load = load};
     mr_step_track_add(&e->track, &sample);
     if (e->stats.steps % ENGINE_TICK_STEPS != 0)
         return;
@@ -577,8 +634,119 @@ static enum mr_status engine_run_plan(struct mr_engine *e, const struct mr_sched
     e->stats.last_batch_seqs = plan->n_items;
     e->stats.last_predicted_ns = plan->predicted_ns;
     if (e->options.track_cost && status == MR_OK)
-        engine_track(e, plan, now_ns - start_ns);
+        engine_track(e, engine_load(plan), now_ns - start_ns);
     return status;
+}
+
+/* ---- one step ahead ---- */
+
+/* The tokens of the step under way, if one is, as events. */
+static enum mr_status engine_land(struct mr_engine *e, const struct mr_clock *clock)
+{
+    const struct mr_forward_port *port = &e->options.forward;
+    struct engine_flight *flight = &e->flights[e->turn];
+    if (!flight->under_way)
+        return MR_OK;
+    flight->under_way = false;
+    int64_t start_ns = mr_clock_ns(clock);
+    enum mr_status status = port->collect(port->self);
+    int64_t now_ns = mr_clock_ns(clock), since_ns = flight->issued_ns > e->landed_ns ? flight->issued_ns : e->landed_ns;
+    e->device_ns += now_ns - start_ns;
+    e->landed_ns = now_ns;
+    for (int32_t i = 0; i < flight->n; i++) {
+        const struct engine_ticket *ticket = &flight->tickets[i];
+        struct engine_slot *slot = &e->slots[ticket->slot];
+        struct mr_sequence *s = slot->sequence;
+        if (slot->life != ticket->life || slot->state == SLOT_ENDED)
+            continue;
+        s->n_coming -= ticket->row >= 0;
+        if (status != MR_OK)
+            s->finish = MR_FINISH_FAILED, s->reason = MR_REASON_DEVICE_FAILED;
+        else if (ticket->row >= 0)
+            engine_tell_token(e, s, &flight->chosen[ticket->row], now_ns);
+        if (s->finish == MR_FINISH_NONE)
+            continue;
+        if (slot->state == SLOT_LIVE)
+            CHECK(mr_sched_end(e->sched, (uint64_t)ticket->slot, s->n_coming, now_ns));
+        engine_end(e, ticket->slot);
+    }
+    e->stats.steps++;
+    e->stats.last_batch_tokens = flight->n_tokens;
+    e->stats.last_batch_seqs = flight->n;
+    e->stats.last_predicted_ns = flight->predicted_ns;
+    e->stats.last_step_ns = now_ns - since_ns;
+    if (e->options.track_cost && status == MR_OK)
+        engine_track(e, flight->load, now_ns - since_ns);
+    return status;
+}
+
+/* Issues the plan's step; its samples go to the flight. */
+static enum mr_status engine_issue(struct mr_engine *e, const struct mr_sched_plan *plan, struct engine_flight *flight)
+{
+    const struct mr_forward_port *port = &e->options.forward;
+    int32_t n_top;
+    mr_batch_rewind(&e->batch);
+    CHECK(mr_batch_next(&e->batch, e->sources, plan->n_items) && e->batch.source == plan->n_items);
+    bool samples = engine_fill_rows(e, plan, &n_top);
+    CHECK(n_top < 0); /* what is scored binds */
+    enum mr_status status = port->step(port->self, &e->batch.batch);
+    if (status == MR_OK && samples)
+        status = port->sample(port->self, e->batch.batch.n_logits, e->rows, flight->chosen);
+    return status == MR_OK ? port->leave(port->self) : status;
+}
+
+/* What is known of the step already goes to the scheduler: one token of each run that samples, and the ends by length. Not issued:
+ * all its runs are over. */
+static void engine_commit_issued(struct mr_engine *e, const struct mr_sched_plan *plan, struct engine_flight *flight, bool issued, int64_t now_ns)
+{
+    int32_t row = 0;
+    for (int32_t i = 0; i < plan->n_items; i++) {
+        const struct mr_sched_item *item = &plan->items[i];
+        struct engine_slot *slot = &e->slots[item->id];
+        struct mr_sequence *s = slot->sequence;
+        bool samples = item->samples && issued;
+        flight->tickets[i] = (struct engine_ticket){(int32_t)item->id, samples ? row : -1, slot->life};
+        if (samples) {
+            s->n_coming++;
+            s->coming_row = row++;
+        }
+        bool over = !issued || (samples && s->n_tokens + s->n_coming == s->max_tokens);
+        e->results[i] = (struct mr_sched_result){.new_tokens = samples, .finished = over};
+        if (over)
+            slot->state = SLOT_LAST;
+    }
+    flight->n = plan->n_items;
+    mr_sched_commit(e->sched, e->results, plan->n_items, now_ns);
+}
+
+/* The plan's step is issued and committed; then the tokens of the one before it are told, while it runs. */
+static enum mr_status engine_run_ahead(struct mr_engine *e, const struct mr_sched_plan *plan, const struct mr_clock *clock, int64_t now_ns)
+{
+    struct engine_flight *next = &e->flights[!e->turn];
+    engine_fill_sources(e, plan, now_ns);
+    next->load = engine_load(plan);
+    next->n_tokens = plan->n_tokens;
+    next->predicted_ns = plan->predicted_ns;
+    next->issued_ns = now_ns;
+    enum mr_status issued = engine_issue(e, plan, next), landed;
+    engine_commit_issued(e, plan, next, issued == MR_OK, mr_clock_ns(clock));
+    next->under_way = issued == MR_OK;
+    landed = engine_land(e, clock);
+    e->turn = !e->turn;
+    if (landed != MR_OK && issued == MR_OK) /* nothing stays under way on a device that fails */
+        engine_land(e, clock);
+    if (issued == MR_OK)
+        return landed;
+    e->options.forward.finish(e->options.forward.self);
+    for (int32_t i = 0; i < next->n; i++) {
+        struct engine_slot *slot = &e->slots[next->tickets[i].slot];
+        if (slot->life != next->tickets[i].life || slot->state != SLOT_LAST)
+            continue;
+        slot->sequence->finish = MR_FINISH_FAILED;
+        slot->sequence->reason = MR_REASON_DEVICE_FAILED;
+        engine_end(e, next->tickets[i].slot);
+    }
+    return issued;
 }
 
 static void engine_give(struct mr_engine *e, const struct mr_engine_event **events, int32_t *n_events)
@@ -601,23 +769,28 @@ bool mr_engine_step(struct mr_engine *e, const struct mr_clock *clock, const str
 {
     int64_t start_ns = mr_clock_ns(clock);
     struct mr_sched_plan plan;
+    bool ahead = e->ahead && e->n_bound == 0, landed = e->flights[e->turn].under_way;
     e->device_ns = 0;
     *status = MR_OK;
     engine_begin(e, start_ns);
-    mr_sched_plan(e->sched, start_ns, &plan);
+    if (!ahead)
+        *status = engine_land(e, clock); /* the next step needs its tokens */
+    int64_t plan_ns = mr_clock_ns(clock);
+    mr_sched_plan(e->sched, plan_ns, &plan);
     for (int32_t i = 0; i < plan.n_expired; i++) {
         e->slots[plan.expired[i]].sequence->finish = MR_FINISH_EXPIRED;
         e->slots[plan.expired[i]].sequence->reason = MR_REASON_DEADLINE_PASSED;
         engine_end(e, (int32_t)plan.expired[i]);
     }
-    if (plan.n_items > 0)
-        *status = engine_run_plan(e, &plan, clock, start_ns);
+    enum mr_status ran = plan.n_items == 0 ? engine_land(e, clock) : ahead ? engine_run_ahead(e, &plan, clock, plan_ns)
+                                                                           : engine_run_plan(e, &plan, clock, plan_ns);
+    *status = *status == MR_OK ? ran : *status;
     engine_give(e, events, n_events);
-    if (plan.n_items > 0) {
-        e->stats.last_step_ns = mr_clock_ns(clock) - start_ns;
-        e->stats.last_host_ns = e->stats.last_step_ns - e->device_ns;
-    }
-    return plan.n_items > 0 || plan.n_preempted > 0 || e->n_events > 0;
+    if (plan.n_items > 0 && !ahead)
+        e->stats.last_step_ns = mr_clock_ns(clock) - plan_ns;
+    if (plan.n_items > 0 || landed)
+        e->stats.last_host_ns = mr_clock_ns(clock) - start_ns - e->device_ns;
+    return plan.n_items > 0 || plan.n_preempted > 0 || e->n_events > 0 || landed;
 }
 
 void mr_engine_stats(const struct mr_engine *e, struct mr_engine_stats *out)

@@ -20,6 +20,11 @@ struct mr_forward_port {
     enum mr_status (*score)(void *self, int32_t rows, int32_t n_top, const int32_t *ids, struct mr_sampled *out);
     enum mr_status (*finish)(void *self);
     void *self;
+    /* Both NULL where a step is done when it returns. leave, in place of finish: the step's samples stay under way and `out` is not
+     * written yet; another step may be issued behind it, with ids of -1 - r for what its row r chooses. collect: waits for the oldest
+     * one left and writes its `out`. */
+    enum mr_status (*leave)(void *self);
+    enum mr_status (*collect)(void *self);
 };
 
 struct mr_engine_options {
@@ -81,7 +86,9 @@ struct mr_engine_event {
 struct mr_engine_stats {
     struct mr_sched_stats sched;
     int64_t steps, prompt_tokens, output_tokens; /* since open */
-    int64_t last_step_ns, last_host_ns;          /* duration of the last step; of it not in forward/sample */
+    int64_t last_step_ns;                        /* of the last step whose tokens are here, */
+    int64_t last_host_ns;                        /* and of the last call what it did not wait for the device; where a step is issued
+                                                    behind another the device works meanwhile */
     int32_t last_batch_tokens, last_batch_seqs;
     int64_t last_predicted_ns;                   /* what the cost model said of the last step */
     struct mr_sched_cost cost;                   /* as it is tracked */
@@ -98,7 +105,7 @@ bool mr_engine_cancel(struct mr_engine *engine, uint64_t run);
 /* Forgets the run at once, without any event; false: not live. */
 bool mr_engine_drop(struct mr_engine *engine, uint64_t run);
 
-/* Plans, runs and commits one step, and fills *events (the engine's array). *n_events 0 and false: nothing to do, sleep.
+/* Plans, runs and commits one step, and fills *events; over a port with `leave`, issues one step and gives the tokens of the one before (the engine's array). *n_events 0 and false: nothing to do, sleep.
  * A forward failure fails the runs of the step with device_failed and is returned in *status. */
 bool mr_engine_step(struct mr_engine *engine, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events,
                     enum mr_status *status);

@@ -171,7 +171,7 @@ void mr_sequence_close(struct mr_sequence *s)
 void mr_sequence_row(const struct mr_sequence *s, struct mr_sample_row *row)
 {
     const struct mr_sampling *sampling = &s->job->sampling;
-    bool banned = mr_sequence_n_output(s) < sampling->min_tokens;
+    bool banned = mr_sequence_n_output(s) + s->n_coming < sampling->min_tokens;
     *row = (struct mr_sample_row){
         .temperature = (float)sampling->temperature,
         .top_p = (float)sampling->top_p,
@@ -181,7 +181,7 @@ void mr_sequence_row(const struct mr_sequence *s, struct mr_sample_row *row)
         .frequency_penalty = (float)sampling->frequency_penalty,
         .presence_penalty = (float)sampling->presence_penalty,
         .seed = sampling->seed,
-        .position = (uint32_t)s->n_tokens,
+        .position = (uint32_t)(s->n_tokens + s->n_coming),
         .n_logprobs = sampling->n_logprobs,
         .n_bias = s->n_bias + (banned ? s->n_bans : 0),
         .bias_ids = s->bias_ids,

@@ -20,6 +20,7 @@ struct mr_sequence {
     uint32_t tenant;
     const struct mr_job *job;         /* borrowed */
     int32_t n_prompt, n_tokens;       /* known: prompt, then output (accepted ones first) */
+    int32_t n_coming, coming_row;     /* chosen on the device and not here yet (engine.c); row of the last step issued that holds the latest */
     int32_t max_tokens;               /* prompt + the longest output */
     int32_t *tokens;                  /* [max_tokens] */
     struct mr_stream stream;
@@ -55,7 +56,7 @@ void mr_sequence_close(struct mr_sequence *sequence);
 
 static inline int32_t mr_sequence_n_output(const struct mr_sequence *s) { return s->n_tokens - s->n_prompt; }
 
-/* How the next token is to be chosen. Views into the sequence, valid until the next take. */
+/* How the next token, behind those that are coming, is to be chosen. Views into the sequence, valid until the next take. */
 void mr_sequence_row(const struct mr_sequence *sequence, struct mr_sample_row *row);
 /* Appends a chosen token, its released text to text, and sets finish when it ends the run. */
 void mr_sequence_take(struct mr_sequence *sequence, const struct mr_sequence_context *context, int32_t id, struct mr_buf *text);

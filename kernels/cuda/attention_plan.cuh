@@ -16,7 +16,7 @@ enum {
     PREFILL_ITEM_INTS = 2,   /* sequence, first row of the tile in the sequence */
     MERGE_ITEM_INTS = 3,     /* first decode item, row, splits */
     PREFILL_TILE = 128,      /* rows of one prefill item */
-    DECODE_ITEMS_MAX = 16384,
+    DECODE_ITEMS_MAX = 32768,
     PREFILL_ITEMS_MAX = 8192,
     PLAN_HEADER_INTS = 3,
     PLAN_INTS_MAX = PLAN_HEADER_INTS + (DECODE_ITEM_INTS + MERGE_ITEM_INTS) * DECODE_ITEMS_MAX + PREFILL_ITEM_INTS * PREFILL_ITEMS_MAX,

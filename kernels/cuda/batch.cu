@@ -13,6 +13,7 @@ struct parts {
     int32_t n[N_PARTS];      /* ints */
     int32_t from[N_PARTS];   /* offset in the packed form */
     int32_t table_width, table_stride;
+    const struct mr_sampled *chosen; /* of the step before: an id of -1 - r is its row r's */
 };
 
 static __global__ void unpack_kernel(const int32_t *packed, parts p)
@@ -22,8 +23,12 @@ static __global__ void unpack_kernel(const int32_t *packed, parts p)
     const int32_t *from = packed + p.from[part];
     int32_t *to = p.to[part];
     bool table = part == N_PARTS - 1;
-    for (int32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
-        to[table ? (int64_t)(i / p.table_width) * p.table_stride + i % p.table_width : i] = from[i];
+    for (int32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+        int32_t value = from[i];
+        if (part == 0 && value < 0)
+            value = max(p.chosen[-1 - value].id, 0); /* -1: nothing could be chosen; the host ends that run when it hears of it */
+        to[table ? (int64_t)(i / p.table_width) * p.table_stride + i % p.table_width : i] = value;
+    }
 }
 
 static enum mr_status part_alloc(int32_t **out, size_t ints, struct mr_err *err)
@@ -50,7 +55,10 @@ enum mr_status cuda_batch_open(struct mr_device *device, struct mr_err *err)
             return status;
         device->staging_ints += want[i].ints;
     }
-    CUDA_TRY(cudaMallocHost(&device->staging, device->staging_ints * sizeof(int32_t)));
+    for (int i = 0; i < 2; i++) {
+        CUDA_TRY(cudaMallocHost(&device->side[i].staging, device->staging_ints * sizeof(int32_t)));
+        CUDA_TRY(cudaEventCreateWithFlags(&device->side[i].done, cudaEventDisableTiming));
+    }
     CUDA_TRY(cudaMalloc(&device->staging_device, device->staging_ints * sizeof(int32_t)));
     return MR_OK;
 }
@@ -62,20 +70,24 @@ void cuda_batch_close(struct mr_device *device)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         cudaFree(all[i]);
     cudaFree(device->staging_device);
-    cudaFreeHost(device->staging);
+    for (int i = 0; i < 2; i++) {
+        cudaFreeHost(device->side[i].staging);
+        if (device->side[i].done)
+            cudaEventDestroy(device->side[i].done);
+    }
 }
 
 /* Appends n ints, then padding up to `padded`. */
-static void pack(struct mr_device *device, parts *p, int part, int32_t *to, const int32_t *from, int32_t n, int32_t padded, int32_t padding)
+static void pack(int32_t *staging, parts *p, int part, int32_t *to, const int32_t *from, int32_t n, int32_t padded, int32_t padding)
 {
     int32_t at = part ? p->from[part - 1] + p->n[part - 1] : 0;
     p->to[part] = to;
     p->n[part] = padded;
     p->from[part] = at;
     if (n > 0)
-        memcpy(device->staging + at, from, (size_t)n * sizeof *from);
+        memcpy(staging + at, from, (size_t)n * sizeof *from);
     for (int32_t i = n; i < padded; i++)
-        device->staging[at + i] = padding;
+        staging[at + i] = padding;
 }
 
 static bool batch_fits(const struct mr_device *device, const struct mr_batch *batch)
@@ -98,28 +110,30 @@ enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch
     device->plan_longest = 0;
     for (int32_t i = 0; i < s; i++)
         device->plan_longest = batch->seq_length[i] > device->plan_longest ? batch->seq_length[i] : device->plan_longest;
+    int32_t *staging = device->side[device->turn].staging;
     parts p;
-    pack(device, &p, 0, b->ids, batch->ids, n, m, 0);
-    pack(device, &p, 1, b->positions, batch->positions, n, m, 0);
-    pack(device, &p, 2, b->slots, batch->slots, n, m, -1);
-    pack(device, &p, 3, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
-    pack(device, &p, 4, b->seq_length, batch->seq_length, s, s + extra, 0);
-    pack(device, &p, 5, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
-    int32_t *plan = device->staging + p.from[5] + p.n[5], plan_ints = attention_plan_make(batch, plan);
+    p.chosen = device->sampled;
+    pack(staging, &p, 0, b->ids, batch->ids, n, m, 0);
+    pack(staging, &p, 1, b->positions, batch->positions, n, m, 0);
+    pack(staging, &p, 2, b->slots, batch->slots, n, m, -1);
+    pack(staging, &p, 3, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
+    pack(staging, &p, 4, b->seq_length, batch->seq_length, s, s + extra, 0);
+    pack(staging, &p, 5, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
+    int32_t *plan = staging + p.from[5] + p.n[5], plan_ints = attention_plan_make(batch, plan);
     if (plan_ints < 0)
         return MR_ERR_LIMIT;
     device->plan_decode_items = plan[0];
     device->plan_prefill_items = plan[1];
-    pack(device, &p, 6, b->work, NULL, 0, 0, 0);
+    pack(staging, &p, 6, b->work, NULL, 0, 0, 0);
     p.n[6] = plan_ints;
-    pack(device, &p, 7, b->block_table, NULL, 0, 0, 0);
+    pack(staging, &p, 7, b->block_table, NULL, 0, 0, 0);
     p.n[7] = s * width;
     for (int32_t i = 0; i < s; i++)
-        memcpy(device->staging + p.from[7] + i * width, batch->block_table + (int64_t)i * batch->block_table_stride, (size_t)width * sizeof(int32_t));
+        memcpy(staging + p.from[7] + i * width, batch->block_table + (int64_t)i * batch->block_table_stride, (size_t)width * sizeof(int32_t));
     p.table_width = width > 0 ? width : 1;
     p.table_stride = device->options.max_blocks;
     size_t bytes = (size_t)(p.from[7] + p.n[7]) * sizeof(int32_t);
-    if (cudaMemcpyAsync(device->staging_device, device->staging, bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
+    if (cudaMemcpyAsync(device->staging_device, staging, bytes, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
     int32_t largest = s * width > m ? s * width : m;
     unpack_kernel<<<dim3((largest + 255) / 256 < device->n_sm ? (largest + 255) / 256 : device->n_sm, N_PARTS), 256, 0, device->stream>>>(

@@ -23,6 +23,16 @@ struct cuda_batch {
     int32_t *work;                    /* attention's plan: see attention_plan.cuh */
 };
 
+/* Host memory of one step's way to the card and back, pinned. There are two: while one step runs, the next is packed. */
+struct cuda_side {
+    int32_t *staging;           /* [staging_ints] the packed batch */
+    void *sample_rows;          /* [sample_bytes] the rows' parameters */
+    struct mr_sampled *sampled; /* [max_tokens] */
+    struct mr_sampled *out;     /* where the results are wanted; NULL: nothing asked */
+    int32_t n_out;
+    cudaEvent_t done;           /* the step that was left has ended */
+};
+
 enum { FP8_ROWS = 16 }; /* an FP8 product's rows are padded to a multiple: buffers of max_tokens rows have room for it */
 
 struct cuda_gemm_cache; /* gemm.cu: one chosen algorithm a shape */
@@ -50,18 +60,18 @@ struct mr_device {
     int32_t n_tokens, n_seqs, n_logits; /* of the step in flight */
     int32_t plan_decode_items, plan_prefill_items; /* attention work of the step */
     int32_t plan_longest;               /* tokens of its longest sequence */
-    int32_t *staging, *staging_device;  /* pinned host and device copies of one packed batch */
+    struct cuda_side side[2];
+    int turn, n_left;                   /* side of the step that is issued now; steps that were left and not collected, 0 to 2 */
+    int32_t *staging_device;            /* one packed batch */
     size_t staging_ints;
 
     struct tensor_maps *maps;           /* tensor_map.cu */
     float *attention_partial;           /* split-KV results: see attention_decode.cu */
     size_t attention_partial_floats;
 
-    struct mr_sampled *sampled, *sampled_host; /* [max_tokens] device, pinned */
-    void *sample_rows, *sample_rows_host;      /* device and pinned copies of the rows' parameters */
+    struct mr_sampled *sampled;         /* [max_tokens] what the last step chose: the next one's ids are taken from here */
+    void *sample_rows;                  /* the rows' parameters */
     size_t sample_bytes;
-    struct mr_sampled *sampled_out;            /* where finish copies the results to; NULL: nothing asked */
-    int32_t n_sampled;
 };
 
 struct mr_weight {
@@ -107,6 +117,7 @@ void cuda_graphs_close(struct mr_device *device);
 int32_t cuda_graphs_plan(struct mr_device *device, const struct mr_batch *batch);
 enum mr_status cuda_graphs_begin(struct mr_device *device); /* the batch is on its way: capture starts here, if it does */
 enum mr_status cuda_graphs_end(struct mr_device *device);
+int64_t cuda_graphs_replay(struct mr_device *device, int n);
 enum mr_status cuda_graphs_warm(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, struct mr_err *err);
 
 enum mr_status cuda_gemm_open(struct mr_device *device, struct mr_err *err);
@@ -128,6 +139,8 @@ enum mr_status cuda_sample(struct mr_device *device, const struct mr_sample_para
 enum mr_status cuda_score(struct mr_device *device, const struct mr_score_params *params);
 /* Waits for the stream and copies sampled tokens to where the last sample or score wanted them. */
 enum mr_status cuda_sample_finish(struct mr_device *device);
+enum mr_status cuda_sample_leave(struct mr_device *device);
+enum mr_status cuda_sample_collect(struct mr_device *device);
 
 /* ---- small device functions ---- */
 

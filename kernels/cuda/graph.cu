@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-static const int32_t buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512};
+static const int32_t buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
 enum { N_BUCKETS = sizeof buckets / sizeof *buckets };
 
 struct cuda_graphs {
@@ -83,6 +83,24 @@ enum mr_status cuda_graphs_end(struct mr_device *device)
         return MR_OK;
     device->replaying = false; /* sampling is launched again */
     return cudaGraphLaunch(device->graphs->graph[device->graphs->at], device->stream) == cudaSuccess ? MR_OK : MR_ERR_IO;
+}
+
+int64_t cuda_graphs_replay(struct mr_device *device, int n)
+{
+    float ms = 0;
+    cudaEvent_t start, stop;
+    if (device->graphs->at < 0 || cudaStreamSynchronize(device->stream) != cudaSuccess)
+        return 0;
+    cudaEventCreate(&start);
+    cudaEventCreate(&stop);
+    cudaEventRecord(start, device->stream);
+    for (int i = 0; i < n; i++)
+        cudaGraphLaunch(device->graphs->graph[device->graphs->at], device->stream);
+    cudaEventRecord(stop, device->stream);
+    bool ok = cudaEventSynchronize(stop) == cudaSuccess && cudaEventElapsedTime(&ms, start, stop) == cudaSuccess;
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    return ok ? (int64_t)((double)ms * 1e6) : 0;
 }
 
 static enum mr_status warm_once(struct mr_device *device, enum mr_status (*run)(void *self, int32_t rows), void *self, int32_t rows,

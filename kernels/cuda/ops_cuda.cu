@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTIAL_BYTES = 256 << 20 };
+enum { PARTIAL_BYTES = 512 << 20 }; /* splits of 4 M tokens of context at 32 heads of 128 */
 
 enum mr_status cuda_failed(struct mr_err *err, const char *what, cudaError_t error)
 {
@@ -133,7 +133,10 @@ static const struct mr_ops ops = {
     .score = cuda_score,
     .ceilings = cuda_ceilings,
     .finish = cuda_sample_finish,
+    .leave = cuda_sample_leave,
+    .collect = cuda_sample_collect,
     .end = cuda_graphs_end,
+    .replay = cuda_graphs_replay,
     .warm = cuda_graphs_warm,
 };
 

@@ -1,6 +1,6 @@
 /* Logits to tokens by the one formula of kernels/sampling.h, one block a row, without a sort.
  *
- * The rows' parameters and lists are packed into one pinned buffer and copied once a step. A block edits its row into scratch
+ * The rows' parameters and lists are packed into one pinned buffer (of two: device.cuh) and copied once a step. A block edits its row into scratch
  * (bias, penalties, mask) only when asked to, finds the largest, narrows by three histogram passes over the ordered value
  * (counts or fixed-point weights: integers, so the order of the atomics does not matter), draws, and scores. Rows are read
  * from L2 after the first pass. Thread: the engine's. */
@@ -244,18 +244,23 @@ enum mr_status cuda_sample_open(struct mr_device *device, struct mr_err *err)
     size_t rows = (size_t)device->options.max_tokens;
     device->sample_bytes = rows * sizeof(device_row) + LIST_BYTES;
     CUDA_TRY(cudaMalloc(&device->sample_rows, device->sample_bytes));
-    CUDA_TRY(cudaMallocHost(&device->sample_rows_host, device->sample_bytes));
     CUDA_TRY(cudaMalloc(&device->sampled, rows * sizeof(struct mr_sampled)));
-    CUDA_TRY(cudaMallocHost(&device->sampled_host, rows * sizeof(struct mr_sampled)));
+    CUDA_TRY(cudaMemset(device->sampled, 0, rows * sizeof(struct mr_sampled)));
+    for (int i = 0; i < 2; i++) {
+        CUDA_TRY(cudaMallocHost(&device->side[i].sample_rows, device->sample_bytes));
+        CUDA_TRY(cudaMallocHost(&device->side[i].sampled, rows * sizeof(struct mr_sampled)));
+    }
     return MR_OK;
 }
 
 void cuda_sample_close(struct mr_device *device)
 {
     cudaFree(device->sample_rows);
-    cudaFreeHost(device->sample_rows_host);
     cudaFree(device->sampled);
-    cudaFreeHost(device->sampled_host);
+    for (int i = 0; i < 2; i++) {
+        cudaFreeHost(device->side[i].sample_rows);
+        cudaFreeHost(device->side[i].sampled);
+    }
 }
 
 /* Appends bytes to the packed lists; the offset, or 0 when there are none; *at past the end when they do not fit. */
@@ -266,8 +271,15 @@ static uint32_t list_add(struct mr_device *device, const void *bytes, size_t n, 
     size_t from = *at;
     *at += (n + 15) / 16 * 16;
     if (*at <= device->sample_bytes)
-        memcpy((unsigned char *)device->sample_rows_host + from, bytes, n);
+        memcpy((unsigned char *)device->side[device->turn].sample_rows + from, bytes, n);
     return (uint32_t)from;
+}
+
+static void side_give(struct cuda_side *side)
+{
+    if (side->out)
+        memcpy(side->out, side->sampled, (size_t)side->n_out * sizeof *side->out);
+    side->out = NULL;
 }
 
 /* Hands over what an earlier call left; after it the pinned buffers are free again. */
@@ -275,18 +287,38 @@ enum mr_status cuda_sample_finish(struct mr_device *device)
 {
     if (cudaStreamSynchronize(device->stream) != cudaSuccess)
         return MR_ERR_IO;
-    if (device->sampled_out)
-        memcpy(device->sampled_out, device->sampled_host, (size_t)device->n_sampled * sizeof *device->sampled_out);
-    device->sampled_out = NULL;
+    side_give(&device->side[device->turn]);
     return MR_OK;
+}
+
+enum mr_status cuda_sample_leave(struct mr_device *device)
+{
+    if (device->n_left == 2)
+        return MR_ERR_LIMIT;
+    if (cudaEventRecord(device->side[device->turn].done, device->stream) != cudaSuccess)
+        return MR_ERR_IO;
+    device->turn = !device->turn;
+    device->n_left++;
+    return MR_OK;
+}
+
+enum mr_status cuda_sample_collect(struct mr_device *device)
+{
+    if (device->n_left == 0)
+        return MR_ERR_INVALID;
+    struct cuda_side *oldest = &device->side[device->n_left-- == 2 ? device->turn : !device->turn];
+    bool ok = cudaEventSynchronize(oldest->done) == cudaSuccess;
+    side_give(oldest);
+    return ok ? MR_OK : MR_ERR_IO;
 }
 
 static enum mr_status results_fetch(struct mr_device *device, int32_t rows, struct mr_sampled *out)
 {
-    if (cudaMemcpyAsync(device->sampled_host, device->sampled, (size_t)rows * sizeof *out, cudaMemcpyDeviceToHost, device->stream) != cudaSuccess)
+    struct cuda_side *side = &device->side[device->turn];
+    if (cudaMemcpyAsync(side->sampled, device->sampled, (size_t)rows * sizeof *out, cudaMemcpyDeviceToHost, device->stream) != cudaSuccess)
         return MR_ERR_IO;
-    device->sampled_out = out;
-    device->n_sampled = rows;
+    side->out = out;
+    side->n_out = rows;
     return cuda_launched();
 }
 
@@ -296,10 +328,10 @@ enum mr_status cuda_sample(struct mr_device *device, const struct mr_sample_para
         return MR_ERR_UNSUPPORTED;
     if (p->rows == 0)
         return MR_OK;
-    if (device->sampled_out && cuda_sample_finish(device) != MR_OK)
+    if (device->side[device->turn].out && cuda_sample_finish(device) != MR_OK)
         return MR_ERR_IO;
     size_t at = ((size_t)p->rows * sizeof(device_row) + 15) / 16 * 16;
-    device_row *rows = (device_row *)device->sample_rows_host;
+    device_row *rows = (device_row *)device->side[device->turn].sample_rows;
     for (int32_t i = 0; i < p->rows; i++) {
         const struct mr_sample_row *row = &p->row[i];
         if (row->n_logprobs > MR_LOGPROBS_MAX)
@@ -313,7 +345,7 @@ enum mr_status cuda_sample(struct mr_device *device, const struct mr_sample_para
     }
     if (at > device->sample_bytes)
         return MR_ERR_LIMIT;
-    if (cudaMemcpyAsync(device->sample_rows, device->sample_rows_host, at, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
+    if (cudaMemcpyAsync(device->sample_rows, device->side[device->turn].sample_rows, at, cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
     sample_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->scratch, p->vocabulary, (const unsigned char *)device->sample_rows,
                                                            device->sampled);
@@ -326,10 +358,10 @@ enum mr_status cuda_score(struct mr_device *device, const struct mr_score_params
         return MR_ERR_UNSUPPORTED;
     if (p->rows == 0)
         return MR_OK;
-    if (device->sampled_out && cuda_sample_finish(device) != MR_OK)
+    if (device->side[device->turn].out && cuda_sample_finish(device) != MR_OK)
         return MR_ERR_IO;
-    memcpy(device->sample_rows_host, p->ids, (size_t)p->rows * sizeof(int32_t));
-    if (cudaMemcpyAsync(device->sample_rows, device->sample_rows_host, (size_t)p->rows * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) !=
+    memcpy(device->side[device->turn].sample_rows, p->ids, (size_t)p->rows * sizeof(int32_t));
+    if (cudaMemcpyAsync(device->sample_rows, device->side[device->turn].sample_rows, (size_t)p->rows * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) !=
         cudaSuccess)
         return MR_ERR_IO;
     score_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->vocabulary, p->n_top, (const int32_t *)device->sample_rows, device->sampled);

@@ -38,6 +38,9 @@ struct setup {
 };
 static const struct setup roomy = {256, 64, 2048, 16, 64, RUNS_MAX, 0, false};
 
+static bool ahead; /* the port gives results late, so steps are issued one ahead */
+static bool loose; /* jobs want nothing that binds the engine to one step at a time */
+
 static uint64_t random_state;
 static uint32_t random_below(uint32_t n) { return (uint32_t)((mr_mix64(++random_state) >> 33) % n); }
 
@@ -68,6 +71,8 @@ static void make_job(struct job *j, unsigned seed)
         s->n_logprobs = (int32_t)random_below(21);
     if (seed % 7 < 3)
         s->n_prompt_logprobs = (int32_t)random_below(21);
+    if (loose)
+        s->repetition_penalty = 1, s->presence_penalty = s->frequency_penalty = 0, s->n_prompt_logprobs = -1;
     if (seed % 11 == 0)
         s->ignore_eos = true;
     if (seed % 13 == 0) {
@@ -99,7 +104,7 @@ static struct mr_engine *open_engine(const struct setup *setup, struct fake_forw
         .sched = {.n_blocks = setup->n_blocks, .block_tokens = setup->block_tokens, .max_seqs = setup->max_seqs,
                   .max_step_tokens = setup->max_step_tokens, .max_jobs = setup->max_jobs, .max_tenants = 4, .max_context = 512,
                   .chunk_quantum = 1},
-        .forward = fake_forward_port(f),
+        .forward = ahead ? fake_forward_port_ahead(f) : fake_forward_port(f),
         .bundle = &bundle,
         .max_logits = setup->max_logits,
         .prefix_cache = setup->prefix_cache,
@@ -568,6 +573,98 @@ TEST(who_is_held_and_what_it_waits_for)
     rig_close(rig);
 }
 
+/* Whatever the host learns late, each job gives what it gives alone on a device that is done when it returns. */
+TEST(one_step_ahead)
+{
+    static const struct setup setups[] = {
+        {256, 64, 2048, 16, 64, RUNS_MAX, 0, false}, {1, 1, 2048, 16, 1, RUNS_MAX, 0, false}, {7, 5, 2048, 3, 5, RUNS_MAX, 0, false},
+        {64, 64, 60, 4, 64, RUNS_MAX, 0, false},     {33, 9, 40, 4, 9, RUNS_MAX, 0, false},   {64, 16, 2048, 16, 16, RUNS_MAX, 1, false},
+        {16, 8, 50, 5, 8, RUNS_MAX, 2, false},       {100, 64, 80, 2, 64, RUNS_MAX, 3, true},
+    };
+    for (int kind = 0; kind < 2; kind++) {
+        loose = kind == 0;
+        run_alone(JOBS);
+        ahead = true;
+        for (size_t k = 0; k < sizeof setups / sizeof *setups; k++) {
+            run_jobs(&setups[k], jobs, JOBS, got);
+            for (int i = 0; i < JOBS; i++)
+                if (!same(&alone[i], &got[i]))
+                    EXPECT(!"same as alone"), printf("  kind %d setup %zu job %d: %d tokens, alone %d\n", kind, k, i, got[i].n, alone[i].n);
+        }
+        ahead = false;
+    }
+    loose = true, ahead = true;
+    test_resumed_from_every_prefix();
+    test_shared_beginnings();
+    test_ends();
+    test_stop_string_over_token_edges();
+    loose = false;
+    test_prompt_scores_in_bounded_rows();
+    test_deadlines();
+    test_who_is_held_and_what_it_waits_for();
+    ahead = false;
+}
+
+/* A token that is under way when its run is cancelled or dropped, or has ended at the one before, is told to nobody. */
+TEST(cancelled_one_step_ahead)
+{
+    ahead = true;
+    struct rig *rig = rig_open(&(struct setup){64, 2, 2048, 16, 64, 8, 0, false});
+    struct job j[4];
+    for (int i = 0; i < 4; i++) {
+        j[i] = plain(4, i == 3 ? 1 : 50);
+        EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        EXPECT(rig_step(rig));
+    EXPECT_EQ(rig->o[0].n, 2); /* the third is under way */
+    EXPECT(mr_engine_cancel(rig->e, 0) && mr_engine_cancel(rig->e, 0));
+    EXPECT(mr_engine_drop(rig->e, 1) && !mr_engine_drop(rig->e, 1));
+    EXPECT(rig_step(rig)); /* 2 and 3 take their places; 3's only token is under way */
+    EXPECT_EQ(rig->o[0].ends, 1);
+    EXPECT_EQ(rig->o[0].n_output, 2);
+    EXPECT_EQ(rig->o[3].n, 0);
+    EXPECT(mr_engine_cancel(rig->e, 3)); /* the scheduler has let it go already */
+    while (rig_step(rig))
+        ;
+    EXPECT_EQ(rig->o[3].finish, MR_FINISH_CANCELLED);
+    EXPECT_EQ(rig->o[3].n, 0);
+    EXPECT_EQ(rig->o[2].finish, MR_FINISH_LENGTH);
+    EXPECT_EQ(rig->o[2].n, 50);
+    EXPECT_EQ(rig->o[1].n, 2);
+    EXPECT_EQ(rig->o[1].ends, 0);
+    EXPECT_EQ(rig->f->n_left, 0);
+    EXPECT_EQ(rig_submit(rig, 4, &j[0], 0), MR_OK);
+    EXPECT(rig_step(rig));
+    rig_close(rig); /* with a step under way */
+    ahead = false;
+}
+
+TEST(failure_one_step_ahead)
+{
+    ahead = true;
+    for (int late = 0; late < 2; late++) { /* a step that is not taken; results that do not come */
+        struct rig *rig = rig_open(&(struct setup){64, 1, 2048, 16, 64, 8, 0, false});
+        struct job j[2] = {plain(4, 5), plain(4, 5)};
+        for (int i = 0; i < 2; i++)
+            EXPECT_EQ(rig_submit(rig, (uint64_t)i, &j[i], 0), MR_OK);
+        *(late ? &rig->f->collect_fail_in : &rig->f->fail_in) = 3;
+        bool failed = false;
+        while (rig_step(rig))
+            failed |= rig->status == MR_ERR_IO;
+        EXPECT(failed);
+        EXPECT_EQ(rig->o[0].finish, MR_FINISH_FAILED);
+        EXPECT_EQ(rig->o[0].reason, MR_REASON_DEVICE_FAILED);
+        EXPECT_EQ(rig->o[0].ends, 1);
+        EXPECT_EQ(rig->o[0].n_output, 2);
+        EXPECT_EQ(rig->o[1].finish, MR_FINISH_LENGTH);
+        EXPECT_EQ(rig->o[1].n, 5);
+        EXPECT_EQ(rig->f->n_left, 0);
+        rig_close(rig);
+    }
+    ahead = false;
+}
+
 /* A device that keeps failing is left alone: what is cancelled meanwhile ends, the rest waits. */
 TEST(a_rest_ends_what_is_cancelled)
 {
@@ -590,6 +687,7 @@ TEST(a_rest_ends_what_is_cancelled)
     rig_close(rig);
 }
 
-TEST_MAIN(TEST_CASE(who_is_held_and_what_it_waits_for), TEST_CASE(a_rest_ends_what_is_cancelled), TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
+TEST_MAIN(TEST_CASE(one_step_ahead), TEST_CASE(cancelled_one_step_ahead), TEST_CASE(failure_one_step_ahead),
+          TEST_CASE(who_is_held_and_what_it_waits_for), TEST_CASE(a_rest_ends_what_is_cancelled), TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
           TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_and_drop), TEST_CASE(deadlines),
           TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))

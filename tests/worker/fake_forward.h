@@ -21,6 +21,10 @@ struct fake_forward {
     int fail_in;                   /* steps until one fails; 0: never */
     int64_t steps, most_tokens, most_logits;
     bool open_step;                /* step was called, finish not yet */
+    /* a device that is ahead: results stay here until collect, ids of the step before are taken from here */
+    struct mr_sampled left[2][FAKE_LOGITS_MAX], *out[2];
+    int32_t n_left_rows[2], n_left; /* steps left, 0 to 2 */
+    int turn, collect_fail_in;
 };
 
 /* Letters a to f, the two bytes of "é" and the end token are likely; everything else is not. */
@@ -43,8 +47,12 @@ static enum mr_status fake_step(void *self, const struct mr_batch *b)
     f->steps++;
     f->most_tokens = b->n_tokens > f->most_tokens ? b->n_tokens : f->most_tokens;
     f->most_logits = b->n_logits > f->most_logits ? b->n_logits : f->most_logits;
-    for (int32_t t = 0; t < b->n_tokens; t++)
-        f->cache[b->slots[t]] = b->ids[t];
+    for (int32_t t = 0; t < b->n_tokens; t++) {
+        int32_t row = -1 - b->ids[t];
+        if (row >= f->n_left_rows[!f->turn] && row >= 0)
+            return MR_ERR_INVALID;
+        f->cache[b->slots[t]] = row < 0 ? b->ids[t] : f->left[!f->turn][row].id;
+    }
     for (int32_t s = 0; s < b->n_seqs; s++) {
         const int32_t *table = b->block_table + (size_t)s * (size_t)b->block_table_stride;
         if (b->positions[b->seq_start[s + 1] - 1] + 1 != b->seq_length[s])
@@ -94,6 +102,53 @@ static enum mr_status fake_finish(void *self)
     return MR_OK;
 }
 
+/* As a device that gives results when asked: `out` is spoilt until then, and the step before may be left, no more. */
+static enum mr_status fake_sample_later(void *self, int32_t rows, const struct mr_sample_row *row, struct mr_sampled *out)
+{
+    struct fake_forward *f = self;
+    f->out[f->turn] = out;
+    f->n_left_rows[f->turn] = rows;
+    for (int32_t i = 0; i < rows; i++)
+        out[i].id = INT32_MAX;
+    return fake_sample(self, rows, row, f->left[f->turn]);
+}
+
+static enum mr_status fake_give(struct fake_forward *f, int turn)
+{
+    if (f->out[turn])
+        memcpy(f->out[turn], f->left[turn], (size_t)f->n_left_rows[turn] * sizeof *f->left[turn]);
+    f->out[turn] = NULL;
+    return f->collect_fail_in && --f->collect_fail_in == 0 ? MR_ERR_IO : MR_OK;
+}
+
+static enum mr_status fake_finish_now(void *self)
+{
+    struct fake_forward *f = self;
+    f->open_step = false;
+    return fake_give(f, f->turn);
+}
+
+static enum mr_status fake_leave(void *self)
+{
+    struct fake_forward *f = self;
+    if (!f->open_step || f->n_left == 2)
+        return MR_ERR_INVALID;
+    f->open_step = false;
+    if (!f->out[f->turn])
+        f->n_left_rows[f->turn] = 0;
+    f->turn = !f->turn;
+    f->n_left++;
+    return MR_OK;
+}
+
+static enum mr_status fake_collect(void *self)
+{
+    struct fake_forward *f = self;
+    if (f->n_left == 0)
+        return MR_ERR_INVALID;
+    return fake_give(f, f->n_left-- == 2 ? f->turn : !f->turn);
+}
+
 static struct fake_forward *fake_forward_open(int32_t block_tokens, int end_id)
 {
     struct fake_forward *f = calloc(1, sizeof *f);
@@ -106,6 +161,12 @@ static struct fake_forward *fake_forward_open(int32_t block_tokens, int end_id)
 static struct mr_forward_port fake_forward_port(struct fake_forward *f)
 {
     return (struct mr_forward_port){.step = fake_step, .sample = fake_sample, .score = fake_score, .finish = fake_finish, .self = f};
+}
+
+static struct mr_forward_port fake_forward_port_ahead(struct fake_forward *f)
+{
+    return (struct mr_forward_port){.step = fake_step, .sample = fake_sample_later, .score = fake_score, .finish = fake_finish_now, .self = f,
+                                    .leave = fake_leave, .collect = fake_collect};
 }
 
 #endif
