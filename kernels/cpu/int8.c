@@ -15,11 +15,11 @@ size_t mr_int8_bytes(size_t elements)
     return padded(elements) + padded(2 * elements) + 3 * padded(4 * runs);
 }
 
-struct mr_int8_rows mr_int8_carve(void *workspace, size_t elements, int64_t k)
+struct mr_int8_rows mr_int8_carve(void *workspace, size_t elements, int64_t k, int32_t top)
 {
     size_t runs = elements / MR_INT8_RUN + 1;
     char *at = workspace;
-    struct mr_int8_rows rows = {.k = k};
+    struct mr_int8_rows rows = {.k = k, .top = top};
     rows.q = (int8_t *)at;
     rows.wide = (int16_t *)(at += padded(elements));
     rows.d = (float *)(at += padded(2 * elements));
@@ -35,15 +35,16 @@ void mr_int8_row_plain(const struct mr_int8_rows *rows, int32_t r, const float *
         float largest = 0;
         for (int j = 0; j < MR_INT8_RUN; j++)
             largest = fabsf(x[i + j]) > largest ? fabsf(x[i + j]) : largest;
-        float scale = largest > 0 ? 127.0f / largest : 0;
+        float scale = largest > 0 ? (float)rows->top / largest : 0;
         int32_t sum = 0;
         for (int j = 0; j < MR_INT8_RUN; j++) {
             int32_t q = (int32_t)rintf(x[i + j] * scale);
-            rows->q[at + j] = (int8_t)q;
+            if (rows->top == MR_INT8_TOP)
+                rows->q[at + j] = (int8_t)q;
             rows->wide[at + j] = (int16_t)q;
             sum += q;
         }
-        rows->d[run] = largest / 127.0f;
+        rows->d[run] = largest / (float)rows->top;
         rows->sum[run] = sum;
         rows->s[run] = rows->d[run] * (float)sum;
     }
@@ -63,7 +64,7 @@ float mr_int8_dot_plain(const struct mr_int8_rows *rows, int32_t r, enum mr_dtyp
             int64_t x = r * rows->k + k + i;
             int32_t sum = 0;
             for (int j = 0; j < run; j++)
-                sum += block.q[i + j] * rows->q[x + j];
+                sum += block.q[i + j] * rows->wide[x + j];
             acc = fmaf((float)sum * block.d[i / MR_QUANT_RUN], rows->d[x / MR_INT8_RUN], acc);
             if (minimum)
                 acc = fmaf(block.m[i / MR_QUANT_RUN], rows->s[x / MR_INT8_RUN], acc);

@@ -45,7 +45,7 @@ void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x
             v[j] = _mm256_loadu_ps(x + i + 8 * j);
             largest = _mm256_max_ps(largest, _mm256_and_ps(v[j], no_sign));
         }
-        float top = mr_max_lanes(largest), scale = top > 0 ? 127.0f / top : 0;
+        float top = mr_max_lanes(largest), scale = top > 0 ? (float)rows->top / top : 0;
         __m256i q[4];
         for (int j = 0; j < 4; j++)
             q[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], _mm256_set1_ps(scale)));
@@ -54,8 +54,9 @@ void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x
         __m256i high = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8);
         _mm256_storeu_si256((__m256i *)(rows->wide + at), low);
         _mm256_storeu_si256((__m256i *)(rows->wide + at + 16), high);
-        _mm256_storeu_si256((__m256i *)(rows->q + at), _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
-        rows->d[run] = top / 127.0f;
+        if (rows->top == MR_INT8_TOP)
+            _mm256_storeu_si256((__m256i *)(rows->q + at), _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8));
+        rows->d[run] = top / (float)rows->top;
         rows->sum[run] = sum;
         rows->s[run] = rows->d[run] * (float)sum;
     }
@@ -140,6 +141,29 @@ MR_INLINE void dot_bytes(int run, const uint8_t *codes, const int8_t *x, __m256i
     }
 }
 
+/* Bytes 2 half and 2 half + 1 of every word as two int16. */
+MR_INLINE __m256i widen(__m256i words, int half)
+{
+    const __m256i at = _mm256_setr_epi32(0x01800080, 0x05800480, 0x09800880, 0x0d800c80, 0x01800080, 0x05800480, 0x09800880,
+                                         0x0d800c80); /* each byte to the top of its int16, above a zero */
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(words, _mm256_add_epi8(at, _mm256_set1_epi32(half * 0x02000200))), 8);
+}
+
+/* The same for activations of 16 bits. */
+MR_INLINE void dot_wide(int run, const uint8_t *codes, const int16_t *x, __m256i sum[VECTORS])
+{
+    for (int v = 0; v < VECTORS; v++)
+        sum[v] = _mm256_setzero_si256();
+    for (int g = 0; g < run / 4; g++) {
+        __m256i x_low = broadcast_word(x + 4 * g), x_high = broadcast_word(x + 4 * g + 2);
+        for (int v = 0; v < VECTORS; v++) {
+            __m256i w = _mm256_load_si256((const __m256i *)codes + g * VECTORS + v);
+            __m256i pairs = _mm256_add_epi32(_mm256_madd_epi16(widen(w, 0), x_low), _mm256_madd_epi16(widen(w, 1), x_high));
+            sum[v] = _mm256_add_epi32(sum[v], pairs);
+        }
+    }
+}
+
 MR_INLINE void dot_panel(enum mr_pack_code code, enum mr_pack_scale scale, int run, const struct mr_pack *pack, const uint8_t *record,
                          const struct mr_int8_rows *rows, int64_t row, __m256 acc[VECTORS])
 {
@@ -148,12 +172,14 @@ MR_INLINE void dot_panel(enum mr_pack_code code, enum mr_pack_scale scale, int r
     const struct mr_int8_rows x_scales = scales_from(rows, row * rows->k / MR_INT8_RUN);
     for (int32_t i = 0; i < pack->n_records; i++, record += pack->record_bytes) {
         __m256i sum[VECTORS];
-        const int8_t *x = rows->q + row * rows->k + (int64_t)i * run;
+        const int64_t at_x = row * rows->k + (int64_t)i * run;
         mr_matmul_read_ahead(record, pack->record_bytes);
         if (code == MR_PACK_NIBBLES)
-            dot_nibbles(record + scale_bytes, x, sum);
+            dot_nibbles(record + scale_bytes, rows->q + at_x, sum);
+        else if (rows->top == MR_INT8_TOP)
+            dot_bytes(run, record + scale_bytes, rows->q + at_x, sum);
         else
-            dot_bytes(run, record + scale_bytes, x, sum);
+            dot_wide(run, record + scale_bytes, rows->wide + at_x, sum);
         for (int v = 0; v < VECTORS; v++) {
             __m256 d, m;
             load_scales(scale, record, v, &d, &m);
@@ -183,14 +209,6 @@ static void multiply_row(const struct mr_pack *pack, const uint8_t *panel, const
         dot_panel(MR_PACK_BYTES, MR_SCALE_F32, 16, pack, panel, rows, row, acc);
     for (int v = 0; v < VECTORS; v++)
         _mm256_store_ps(out + 8 * v, acc[v]);
-}
-
-/* Bytes 2 half and 2 half + 1 of every word as two int16. */
-MR_INLINE __m256i widen(__m256i words, int half)
-{
-    const __m256i at = _mm256_setr_epi32(0x01800080, 0x05800480, 0x09800880, 0x0d800c80, 0x01800080, 0x05800480, 0x09800880,
-                                         0x0d800c80); /* each byte to the top of its int16, above a zero */
-    return _mm256_srai_epi16(_mm256_shuffle_epi8(words, _mm256_add_epi8(at, _mm256_set1_epi32(half * 0x02000200))), 8);
 }
 
 /* One record's codes: nibbles to words of four bytes, bytes to words of two int16; in ascending k, one vector of words after the other. */

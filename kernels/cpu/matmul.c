@@ -2,8 +2,8 @@
  *
  * 1. Exact: out[r][j] = bias[j] + sum over i of weight[j][i] * in[r][i], one chain of fused multiply-adds from 0, i ascending, over the
  *    float32 value of every weight; the bias is added last. Plain and AVX2 give the same bits, whatever the format.
- * 2. Fast: the order of int8.h for block formats; rows are turned to int8 once, by a fork of their own where they are many. The head
- *    (out_f32) takes the exact product there too: its rounding would go into the logits undamped.
+ * 2. Fast: the order of int8.h for block formats; rows are turned to integers once, by a fork of their own where they are many. The head
+ *    (out_f32) takes them in 16 bits where all its codes have 8, else the exact product: int8's rounding would go into the logits undamped.
  * 3. An item is some panels under one block of rows; threads split outputs, never k.
  * Thread: the engine's, with the helpers. */
 #include "kernels/cpu/device.h"
@@ -16,7 +16,7 @@
 struct matmul_context {
     struct mr_device *device;
     const struct mr_matmul_params *params;
-    struct mr_int8_rows int8; /* k is 0 on the exact path */
+    struct mr_int8_rows int8; /* k is 0 where the product is exact */
     int32_t row_blocks, panels_an_item, items_a_row_block;
 };
 
@@ -104,13 +104,18 @@ static void int8_rows(void *context, int32_t first, int32_t end)
     }
 }
 
-static bool any_blocks(const struct mr_weight *weight)
+/* The largest integer that this product's activations are turned into; 0: they stay float32. */
+static int32_t int8_top(const struct mr_device *device, const struct mr_matmul_params *params)
 {
-    for (int i = 0; i < weight->n_parts; i++) {
-        if (mr_quant_is_block(weight->parts[i].dtype))
-            return true;
+    bool any = false, bytes = true;
+    for (int i = 0; i < params->weight->n_parts; i++) {
+        bool block = mr_quant_is_block(params->weight->parts[i].dtype);
+        any |= block;
+        bytes &= block && mr_pack_code_of(params->weight->parts[i].dtype) == MR_PACK_BYTES;
     }
-    return false;
+    if (device->options.precision != MR_FAST || !any)
+        return 0;
+    return !params->out_f32 ? MR_INT8_TOP : bytes ? MR_INT8_TOP_WIDE : 0;
 }
 
 enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_params *params)
@@ -119,10 +124,11 @@ enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_pa
     int64_t k = params->weight->k;
     if ((size_t)k > device->scratch_floats || params->weight->n > INT32_MAX)
         return MR_ERR_UNSUPPORTED;
-    if (device->options.precision == MR_FAST && !params->out_f32 && any_blocks(params->weight)) {
+    int32_t top = int8_top(device, params);
+    if (top) {
         if ((size_t)params->rows * (size_t)k > device->int8_elements)
             return MR_ERR_UNSUPPORTED;
-        context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k);
+        context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k, top);
         mr_cpu_rows(device, params->rows, (int32_t)k, int8_rows, &context);
     }
     if (!device->path->multiply_exact) {

@@ -23,6 +23,11 @@ static const struct {
     [MR_Q6_K] = {MR_PACK_BYTES, MR_SCALE_F32, 16},
 };
 
+enum mr_pack_code mr_pack_code_of(enum mr_dtype dtype)
+{
+    return forms[dtype].code;
+}
+
 static size_t scale_bytes(enum mr_pack_scale scale)
 {
     static const size_t each[] = {[MR_SCALE_NONE] = 0,     [MR_SCALE_F16] = 2, [MR_SCALE_F16_LESS8] = 2,

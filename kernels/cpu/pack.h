@@ -39,6 +39,8 @@ struct mr_pack {
 /* Repacks part into memory of pages; MR_ERR_NOMEM, or MR_ERR_LIMIT when a side passes int32. */
 enum mr_status mr_pack_open(struct mr_pages *pages, const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err);
 void mr_pack_close(struct mr_pages *pages, struct mr_pack *pack);
+/* How a format's codes are packed. */
+enum mr_pack_code mr_pack_code_of(enum mr_dtype dtype);
 /* The record that begins with value k, a multiple of run, of a panel. */
 static inline const uint8_t *mr_pack_record(const struct mr_pack *pack, const uint8_t *panel, int32_t k)
 {

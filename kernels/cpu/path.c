@@ -12,11 +12,11 @@
     .attention_merge = mr_attention_merge_avx2, .sample = &mr_sample_loops_avx2
 
 static const struct mr_cpu_path paths[MR_CPU_ISAS] = {
-    [MR_CPU_PLAIN] = {.isa = "plain", .exact = "cpu-exact-plain-1", .fast = "cpu-fast-plain-1"},
+    [MR_CPU_PLAIN] = {.isa = "plain", .exact = "cpu-exact-plain-1", .fast = "cpu-fast-plain-2"},
 #if defined(__x86_64__)
-    [MR_CPU_AVX2] = {.isa = "avx2", .exact = "cpu-exact-avx2-1", .fast = "cpu-fast-avx2-1", .multiply_exact = mr_matmul_exact_avx2,
+    [MR_CPU_AVX2] = {.isa = "avx2", .exact = "cpu-exact-avx2-1", .fast = "cpu-fast-avx2-2", .multiply_exact = mr_matmul_exact_avx2,
                      .multiply_int8 = mr_int8_multiply_avx2, AVX2_ROWS},
-    [MR_CPU_AVX512] = {.isa = "avx512", .exact = "cpu-exact-avx512-1", .fast = "cpu-fast-avx512-1", .multiply_exact = mr_matmul_exact_avx512,
+    [MR_CPU_AVX512] = {.isa = "avx512", .exact = "cpu-exact-avx512-1", .fast = "cpu-fast-avx512-2", .multiply_exact = mr_matmul_exact_avx512,
                        .multiply_int8 = mr_int8_multiply_avx512, AVX2_ROWS},
 #endif
 };

@@ -2,17 +2,18 @@
 #include "tests/test.h"
 
 enum { ROWS_MAX = 200 };
+#define HEAD_TOLERANCE 4e-5 /* activations of 16 bits */
 
 static const enum mr_dtype dtypes[] = {MR_F32, MR_F16, MR_BF16, MR_Q4_0, MR_Q4_1, MR_Q5_0, MR_Q5_1, MR_Q8_0, MR_Q4_K, MR_Q5_K, MR_Q6_K};
 enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
 
-static void multiply(struct mr_device *device, const struct mr_weight *weight, const float *in, int32_t rows, int64_t k, const float *bias, float *out,
-                     int64_t n)
+/* head: as the head is multiplied, which on the fast path has rules of its own. */
+static void multiply(struct mr_device *device, const struct mr_weight *weight, const float *in, int32_t rows, bool head, const float *bias,
+                     float *out, int64_t n)
 {
     for (int64_t i = 0; i < rows * n; i++)
         out[i] = NAN;
-    struct mr_matmul_params params = {.weight = weight, .in = in, .out = out, .bias = bias, .rows = rows, .out_f32 = true};
-    (void)k;
+    struct mr_matmul_params params = {.weight = weight, .in = in, .out = out, .bias = bias, .rows = rows, .out_f32 = head};
     EXPECT_EQ(mr_ops_cpu()->matmul(device, &params), MR_OK);
 }
 
@@ -56,10 +57,12 @@ static void check_shape(enum mr_dtype dtype, struct shape s, enum mr_cpu_isa isa
     struct mr_weight *weight = NULL;
     EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, s.k, &weight, NULL), MR_OK);
     float *in = case_floats((size_t)(s.rows * s.k), -1, 1), *bias = case_floats((size_t)s.n, -1, 1), *out = case_poison((size_t)(s.rows * s.n));
-    multiply(device, weight, in, s.rows, s.k, bias, out, s.n);
+    multiply(device, weight, in, s.rows, false, bias, out, s.n);
     check_product(&part, 1, s.k, in, s.rows, bias, out, s.n, tolerance);
-    multiply(device, weight, in, s.rows, s.k, NULL, out, s.n);
+    multiply(device, weight, in, s.rows, false, NULL, out, s.n);
     check_product(&part, 1, s.k, in, s.rows, NULL, out, s.n, tolerance);
+    multiply(device, weight, in, s.rows, true, bias, out, s.n);
+    check_product(&part, 1, s.k, in, s.rows, bias, out, s.n, precision == MR_FAST ? HEAD_TOLERANCE : tolerance);
     mr_ops_cpu()->weight_close(device, weight);
     mr_ops_cpu()->close(device);
     free(data), free(in), free(bias), free(out);
@@ -89,7 +92,7 @@ TEST(exact_product_is_right)
 }
 
 /* Rows alone, in chunks and together, on 1, 2 and 3 threads: the same bits. parts: of three formats, as q, k, v may be. */
-static void check_same_bits_of(enum mr_cpu_isa isa, enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
+static void check_same_bits_of(enum mr_cpu_isa isa, enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k, bool head)
 {
     enum { ROWS = 200, N0 = 70, N1 = 33, N2 = 64, N = N0 + N1 + N2 };
     struct mr_weight_part parts[3] = {{.dtype = part_dtypes[0], .data = case_weights(part_dtypes[0], N0, k), .rows = N0},
@@ -101,14 +104,14 @@ static void check_same_bits_of(enum mr_cpu_isa isa, enum mr_precision precision,
         struct mr_weight *weight = NULL;
         EXPECT_EQ(mr_ops_cpu()->weight_open(device, parts, 3, k, &weight, NULL), MR_OK);
         if (threads == 1) {
-            multiply(device, weight, in, ROWS, k, bias, first, N);
+            multiply(device, weight, in, ROWS, head, bias, first, N);
             check_product(parts, 3, k, in, ROWS, bias, first, N, precision == MR_EXACT ? 2e-6 : 2e-2);
         }
         static const int32_t chunks[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 64, 193, 200};
         for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
             for (int32_t r = 0; r < ROWS; r += chunks[c]) {
                 int32_t rows = ROWS - r < chunks[c] ? ROWS - r : chunks[c];
-                multiply(device, weight, in + r * k, rows, k, bias, out + r * N, N);
+                multiply(device, weight, in + r * k, rows, head, bias, out + r * N, N);
             }
             EXPECT(memcmp(out, first, ROWS * N * sizeof *out) == 0);
         }
@@ -123,8 +126,11 @@ static void check_same_bits_of(enum mr_cpu_isa isa, enum mr_precision precision,
 
 static void check_same_bits(enum mr_precision precision, const enum mr_dtype part_dtypes[3], int64_t k)
 {
-    EACH_FAST_PATH(isa)
-        check_same_bits_of(isa, precision, part_dtypes, k);
+    EACH_FAST_PATH(isa) {
+        check_same_bits_of(isa, precision, part_dtypes, k, false);
+        if (precision == MR_FAST)
+            check_same_bits_of(isa, precision, part_dtypes, k, true);
+    }
 }
 
 TEST(exact_product_has_the_same_bits)
@@ -147,10 +153,11 @@ TEST(fast_product_has_the_same_bits)
     check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q4_1, MR_Q4_0, MR_Q8_0}, 576);
     check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q4_K, MR_Q5_K, MR_Q6_K}, 512);
     check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q5_0, MR_F16, MR_Q5_1}, 160);
+    check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_Q8_0, MR_Q6_K, MR_Q5_K}, 512); /* a head of 8-bit codes */
     check_same_bits(MR_FAST, (const enum mr_dtype[]){MR_F32, MR_BF16, MR_F16}, 147);
 }
 
-static void check_paths_agree(enum mr_precision precision)
+static void check_paths_agree(enum mr_precision precision, bool head)
 {
     for (int t = 0; t < N_DTYPES; t++) {
         enum { ROWS = 9, N = 45, K = 768 };
@@ -162,7 +169,7 @@ static void check_paths_agree(enum mr_precision precision)
             struct mr_weight *weight = NULL;
             out[isa] = case_poison(ROWS * N);
             EXPECT_EQ(mr_ops_cpu()->weight_open(device, &part, 1, K, &weight, NULL), MR_OK);
-            multiply(device, weight, in, ROWS, K, bias, out[isa], N);
+            multiply(device, weight, in, ROWS, head, bias, out[isa], N);
             mr_ops_cpu()->weight_close(device, weight);
             mr_ops_cpu()->close(device);
         }
@@ -174,8 +181,12 @@ static void check_paths_agree(enum mr_precision precision)
     }
 }
 
-TEST(exact_paths_agree_bit_for_bit) { check_paths_agree(MR_EXACT); }
-TEST(fast_paths_agree_bit_for_bit) { check_paths_agree(MR_FAST); }
+TEST(exact_paths_agree_bit_for_bit) { check_paths_agree(MR_EXACT, false); }
+TEST(fast_paths_agree_bit_for_bit)
+{
+    check_paths_agree(MR_FAST, false);
+    check_paths_agree(MR_FAST, true);
+}
 
 TEST(weights_out_of_limits_are_refused)
 {
