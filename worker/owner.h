@@ -34,6 +34,7 @@ enum {
     MR_OWNER_REPLIES_MAX = 64,           /* reply topics that fail and have a circuit breaker; one more has none */
     MR_OWNER_FIRST_READS_MAX = 16,       /* input records of other partitions read at a time, one a partition; without room for a second a run runs */
     MR_OWNER_JOURNAL_TOKENS_MAX = 4096,  /* a longer run is not journaled */
+    MR_OWNER_JOURNAL_GENERATIONS = 4,    /* a journal line that was written more generations of the group ago gives no head start */
 };
 
 struct mr_owner; /* opaque */

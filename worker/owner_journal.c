@@ -4,8 +4,10 @@
  *
  * Invariants:
  * 1. Nothing is appended from it: before the tail has caught up no run is begun.
- * 2. A line is taken only once (reading deletes it), so that a job whose start kills the process is soon begun in the log, where
- *    its deaths are counted.
+ * 2. No job escapes being told as poison by killing its worker in a head start, which leaves nothing in the log: a line is taken only
+ *    once (reading deletes it), is written only once its writer has shown a token behind its own START, and is nothing past
+ *    MR_OWNER_JOURNAL_GENERATIONS of the group (each death makes a new one), should a store give the same line again and again. So
+ *    after a few deaths without a trace it is begun in the log, where they are counted.
  * 3. A line that does not fit its own hash, or another src, is nothing.
  *
  * Rejected: the line without ids (prefill could only begin with the prompt); a line a token (ids grow, the cost would be square). */
@@ -25,7 +27,7 @@ static struct mr_str key_of(struct mr_owner *owner, const struct mr_run *run)
 
 void owner_journal_write(struct mr_owner *owner, struct mr_run *run)
 {
-    bool news = run->state == MR_RUN_RUNNING && run->fold.seq > 0 && run->fold.seq <= MR_OWNER_JOURNAL_TOKENS_MAX;
+    bool news = run->state == MR_RUN_RUNNING && run->n_history == 0 && run->fold.seq > 0 && run->fold.seq <= MR_OWNER_JOURNAL_TOKENS_MAX;
     if (!owner->config.journal || !news || !mr_run_is_mine(run) || owner->now_ns - run->journal_ns < MR_OWNER_JOURNAL_NS)
         return;
     run->journal_ns = owner->now_ns;
@@ -66,7 +68,9 @@ static const int32_t *ids_of(struct mr_owner *owner, const struct mr_run *run, s
     if (sscanf(head, "%" SCNd64 ".%" SCNd64 " %" SCNu64 " %16" SCNx64 " %" SCNd64 " %16" SCNx64 "%n", &src.offset, &src.timestamp_ms, &epoch, &writer,
                n, &said, &end) != 6)
         return NULL;
-    bool mine = src.offset == run->src.offset && src.timestamp_ms == run->src.timestamp_ms;
+    int64_t generations = run->partition->generation - (int64_t)(epoch >> 20);
+    bool mine = src.offset == run->src.offset && src.timestamp_ms == run->src.timestamp_ms && generations >= 0
+                && generations <= MR_OWNER_JOURNAL_GENERATIONS;
     if (!mine || *n < 1 || *n > MR_OWNER_JOURNAL_TOKENS_MAX || line.n != (size_t)end + 1 + (size_t)*n * ID_BYTES)
         return NULL;
     int32_t *ids = mr_arena_array(&owner->out, (size_t)*n, sizeof *ids);

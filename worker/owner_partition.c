@@ -178,8 +178,10 @@ static void revoked(struct mr_owner *owner, struct mr_partition *p, bool lost)
         p->commit_after_ns = 0;
         owner_commit(owner, p);
     }
-    for (struct mr_run *run = p->first; run && p->state == MR_PARTITION_OPEN && !lost; run = run->next) {
-        if (run->n_history > 0 && mr_run_is_mine(run))
+    for (struct mr_run *run = p->first; run && p->state == MR_PARTITION_OPEN; run = run->next) {
+        if (run->state == MR_RUN_RUNNING)
+            owner_publish_tokens(owner, run, true); /* nobody needs to make them again; too late, they count for nothing */
+        if (!lost && mr_run_is_mine(run) && !run->fold.closed && (run->n_history > 0 || run->state == MR_RUN_RUNNING))
             owner_publish_yield(owner, run); /* whoever takes over must not think that this one died of it */
     }
     if (p->state != MR_PARTITION_PARKED)

@@ -78,6 +78,15 @@ void owner_run_hold(struct mr_owner *owner, struct mr_run *run)
         drop(owner, run);
 }
 
+/* A parked run makes a little more, for a partition that comes back at once, and then leaves the engine; what it made is kept. So a
+ * rebalance never makes more twice than a record's worth. */
+static void park_full(struct mr_owner *owner, struct mr_run *run)
+{
+    int32_t most = owner->config.tier[run->job->tier].batch_tokens / 2 + 1;
+    if (run->partition->state == MR_PARTITION_PARKED && mr_run_made(run) - run->parked_made >= most)
+        drop(owner, run);
+}
+
 void owner_run_submit(struct mr_owner *owner, struct mr_run *run, const int32_t *ids, int64_t n)
 {
     struct mr_owner_action *action = owner_act(owner, MR_OWNER_DO_SUBMIT);
@@ -96,7 +105,18 @@ void owner_run_submit(struct mr_owner *owner, struct mr_run *run, const int32_t 
     owner->in_engine++;
 }
 
-/* Puts the engine to work behind the accepted tokens, unless it already is, or must not, or records on their way say that it
+/* Behind what is accepted and what it made before it left the engine. */
+static void submit_behind_made(struct mr_owner *owner, struct mr_run *run)
+{
+    mr_buf_clear(&owner->scratch);
+    mr_buf_add_str(&owner->scratch, mr_buf_view(&run->ids));
+    for (const struct mr_chunk *chunk = run->chunks; chunk; chunk = chunk->next)
+        mr_buf_add(&owner->scratch, chunk->ids, sizeof *chunk->ids * (size_t)chunk->n_ids);
+    CHECK(!owner->scratch.failed);
+    owner_run_submit(owner, run, (const int32_t *)owner->scratch.p, mr_run_made(run));
+}
+
+/* Puts the engine to work behind the tokens that there are, unless it already is, or must not, or records on their way say that it
  * would begin too early. */
 static void engine_sync(struct mr_owner *owner, struct mr_run *run)
 {
@@ -107,16 +127,18 @@ static void engine_sync(struct mr_owner *owner, struct mr_run *run)
         return;
     if (run->state == MR_RUN_STARTING && run->unacked)
         return;
-    if (run->state == MR_RUN_RUNNING && run->engine == MR_RUN_ENGINE_NONE && !run->ended && run->sent_seq != run->fold.seq)
+    bool aligned = mr_run_align(run);
+    if (aligned && (run->engine == MR_RUN_ENGINE_LIVE || run->ended))
         return;
-    if (mr_run_align(run) && (run->engine == MR_RUN_ENGINE_LIVE || run->ended))
-        return;
-    mr_run_forget(run);
+    if (!aligned)
+        mr_run_forget(run);
     if (run->engine == MR_RUN_ENGINE_LIVE) {
         drop(owner, run);
         return;
     }
-    owner_run_submit(owner, run, (const int32_t *)run->ids.p, run->fold.seq);
+    if (run->state == MR_RUN_RUNNING && run->sent_seq > mr_run_made(run))
+        return;
+    submit_behind_made(owner, run);
 }
 
 static void end_run(struct mr_owner *owner, struct mr_run *run)
@@ -298,6 +320,7 @@ void owner_run_park(struct mr_owner *owner, struct mr_run *run)
 {
     if (owner->alone == run)
         owner->alone = NULL;
+    run->parked_made = mr_run_made(run);
     if (run->state < MR_RUN_STARTING)
         return;
     run->state = MR_RUN_READY;
@@ -388,6 +411,7 @@ static void engine_tokens(struct mr_owner *owner, struct mr_run *run, const stru
     CHECK(mr_run_add_chunk(run, &chunk, owner->now_ns));
     if (run->state == MR_RUN_RUNNING)
         owner_publish_tokens(owner, run, false);
+    park_full(owner, run);
 }
 
 static void untaken(struct mr_owner *owner, struct mr_run *run, const struct mr_owner_event *event)

@@ -263,6 +263,14 @@ bool mr_run_align(struct mr_run *run)
     return run->chunks_seq == run->fold.seq && run->chunks_ctx == run->fold.ctx;
 }
 
+int64_t mr_run_made(const struct mr_run *run)
+{
+    int64_t made = run->chunks_seq;
+    for (const struct mr_chunk *chunk = run->chunks; chunk; chunk = chunk->next)
+        made = chunk->seq + chunk->n_ids;
+    return made;
+}
+
 void mr_run_forget(struct mr_run *run)
 {
     while (run->chunks)

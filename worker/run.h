@@ -115,6 +115,7 @@ struct mr_run {
     struct mr_chunk *chunks, **chunks_end; /* made and not yet accepted, ascending */
     int64_t chunks_seq;                /* seq of the first token in chunks, or of the next to be made */
     uint64_t chunks_ctx;               /* ctx before it */
+    int64_t parked_made;               /* parked: what was made when it was; a little more may be (owner_run.c) */
     int64_t sent_seq;                  /* next to be appended under (epoch, writer) */
     uint64_t sent_ctx;
     enum mr_finish finish;
@@ -160,6 +161,8 @@ struct mr_logprob *mr_run_copy_logprobs(struct mr_arena *arena, const struct mr_
 bool mr_run_add_chunk(struct mr_run *run, const struct mr_chunk *views, int64_t now_ns);
 /* Lets go of chunks that the log holds by now. true: what is left continues the accepted tokens exactly. */
 bool mr_run_align(struct mr_run *run);
+/* Number of the token that comes behind everything accepted or made. */
+int64_t mr_run_made(const struct mr_run *run);
 /* Forgets everything that the engine made; the next one begins behind the accepted tokens. */
 void mr_run_forget(struct mr_run *run);
 

@@ -29,7 +29,8 @@ static const struct recorded_plan plans[] = {
     {.route = 2, .partition = 0, .offset = 0, .body = "{\"prompt\":\"parked\"}", .end = MR_FOLD_MOVED},
     {.route = 1, .partition = 2, .offset = 3, .body = "{\"id\":\"m\",\"prompt\":\"nine\",\"metadata\":{\"k\":1}}", .n_tokens = 1, .end = MR_FOLD_DONE},
 };
-enum { N_PLANS = sizeof plans / sizeof *plans, PARKED = N_PLANS - 2, COPIES = 2, DONE = 9, TICK_MS = 3000 /* past what a START may not have seen */ };
+enum { N_PLANS = sizeof plans / sizeof *plans, PARKED = N_PLANS - 2, COPIES = 2, DONE = 9, TICK_MS = 3000 /* past what a START may not have seen */,
+       DEATHS_FROM_MS = 8500 };
 
 static struct mr_options options;
 static struct recorded r;
@@ -141,7 +142,8 @@ TEST(all_is_well)
     EXPECT_EQ((int)report.twice_p50[MR_TIER_REALTIME], 1); /* of 0 and 1: the upper */
     EXPECT_EQ((int)report.twice_p50[MR_TIER_BULK], -1);
     EXPECT_EQ(report.recoveries, 1);                                /* who yielded was not lost */
-    EXPECT_EQ((int)report.recovery_ms_p50, 3 * TICK_MS); /* last token, START, the zombie's token, the next one's own */
+    EXPECT_EQ((int)report.recovery_ms_p50, TICK_MS);        /* last token, START, */
+    EXPECT_EQ((int)report.first_token_ms_p50, 3 * TICK_MS); /* the zombie's token, the next one's own */
     EXPECT_EQ(report.unchecked, 1);
     EXPECT_EQ(report.n_complaints, 0);
     mr_arena_fini(&r.arena);
@@ -484,16 +486,26 @@ TEST(results_are_missed_as_long_as_they_are_kept)
     mr_arena_fini(&r.arena);
 }
 
-/* With the deaths told, a recovery begins there; without one there is none; a broker that comes back begins it anew. */
+/* With the deaths told, a recovery begins there, and ends with the next owner's START; without a death there is none. Another's death
+ * before that START, and a broker that comes back, begin it anew; a START before its return is noticed took no time. */
 TEST(recovery_is_counted_from_deaths)
 {
     static const struct {
-        const char *worker, *second;
-        int64_t ms, second_ms;
-        int recoveries, recovery_ms;
+        struct {
+            const char *worker;
+            int64_t ms;
+        } deaths[3];
+        int recoveries, recovery_ms, token_ms;
     } cases[] = {
-        {"w1", NULL, 4 * TICK_MS, 0, 1, 3 * TICK_MS + 500}, {"w2", NULL, 4 * TICK_MS, 0, 0, -1}, {"w1", "*", 4 * TICK_MS, 5 * TICK_MS, 1, 2 * TICK_MS + 500},
-        {"w1", "*", 4 * TICK_MS, 90 * TICK_MS, 1, 3 * TICK_MS + 500},
+        {{{"w1", 3300}}, 1, 700, 6700},                                                       /* the next START comes at 4000, its token at 10000 */
+        {{{"w2", 3300}}, 0, -1, -1},                                                          /* not the owner */
+        {{{"w1", 4001}}, 0, -1, -1},                                                          /* not dead yet */
+        {{{"w1", 3000}, {"w9", 3600}}, 1, 400, 6400},                                         /* a second one died in between */
+        {{{"w1", 3000}, {"w9", 4000}}, 1, 1000, 7000},                                        /* with it: too late */
+        {{{"w1", 3000}, {MR_JUDGE_BROKER_BACK, 3800}}, 1, 200, 6200},
+        {{{"w1", 3000}, {MR_JUDGE_BROKER_BACK, 4001}}, 1, 1000, 7000},                        /* of whose going nobody told */
+        {{{"w1", 3000}, {MR_JUDGE_BROKER_AWAY, 3100}, {MR_JUDGE_BROKER_BACK, 4001}}, 1, 0, 6000},
+        {{{"w1", 3000}, {MR_JUDGE_BROKER_AWAY, 4000}, {MR_JUDGE_BROKER_BACK, 9000}}, 1, 1000, 7000}, /* it went afterwards */
     };
     record_all();
     r.n = 0;
@@ -501,14 +513,14 @@ TEST(recovery_is_counted_from_deaths)
     recorded_job(&r, &plans[1]); /* at 500 the record, then START, two tokens (the last at 3 ticks), START, zombie, token (at 6) */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct mr_judge *judge = mr_judge_open(&options);
-        EXPECT(mr_judge_death(judge, mr_str_from(cases[i].worker), cases[i].ms - TICK_MS));
-        if (cases[i].second)
-            EXPECT(mr_judge_death(judge, mr_str_from(cases[i].second), cases[i].second_ms - TICK_MS));
+        for (size_t k = 0; k < 3 && cases[i].deaths[k].worker; k++)
+            EXPECT(mr_judge_death(judge, mr_str_from(cases[i].deaths[k].worker), cases[i].deaths[k].ms + DEATHS_FROM_MS));
         for (size_t k = 0; k < r.n; k++)
             EXPECT(mr_judge_add(judge, &r.records[k]));
         const struct mr_judge_report *report = mr_judge_finish(judge);
         EXPECT_EQ(report->recoveries, cases[i].recoveries);
         EXPECT_EQ((int)report->recovery_ms_p50, cases[i].recovery_ms);
+        EXPECT_EQ((int)report->first_token_ms_p50, cases[i].token_ms);
         mr_judge_close(judge);
     }
     mr_arena_fini(&r.arena);

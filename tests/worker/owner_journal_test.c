@@ -16,22 +16,26 @@ static uint64_t ctx_of(const int32_t *ids, size_t n)
     return mr_fold_ctx(fold.ctx, 0, ids, n);
 }
 
-static void line_of(char *out, size_t size, const int32_t *ids, int n)
+static void line_of_epoch(char *out, size_t size, int64_t epoch, const int32_t *ids, int n)
 {
-    int at = snprintf(out, size, "0.4000 9 0000000000000021 %d %016llx ", n, (unsigned long long)ctx_of(ids, (size_t)n));
+    int at = snprintf(out, size, "0.4000 %lld 0000000000000021 %d %016llx ", (long long)epoch, n, (unsigned long long)ctx_of(ids, (size_t)n));
     for (int i = 0; i < n; i++)
         at += snprintf(out + at, size - (size_t)at, "%08x", (unsigned)ids[i]);
 }
 
+static void line_of(char *out, size_t size, const int32_t *ids, int n) { line_of_epoch(out, size, 9, ids, n); }
+
 /* The partition is ours, its tail under way, the job admitted. */
-static void take_over_slowly(void)
+static void take_over_in(int32_t generation)
 {
     open_with_journal();
     foreign_start(9, 11, false);
-    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 3});
+    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = generation});
     input(0);
     verdict("acme/a", "h", NULL);
 }
+
+static void take_over_slowly(void) { take_over_in(3); }
 
 static void answer(const char *line)
 {
@@ -160,6 +164,41 @@ TEST(lines_that_are_nothing)
     }
 }
 
+/* A job that kills whoever prefills it: no line tells of a START behind which nothing was shown, though its report comes last. */
+TEST(no_line_without_progress)
+{
+    static const int32_t ids[] = {5, 6};
+    take_over_slowly();
+    foreign_token(0, ids);
+    foreign_token(1, ids);
+    catch_up();
+    t.hold_acks = true;
+    flow(); /* the barrier is passed before START's report comes */
+    pass(1000);
+    t.hold_acks = false;
+    flow();
+    EXPECT(last_kind() == MR_FOLD_START && t.submit != 0);
+    EXPECT_STR(t.state_line, "");
+    tokens(2, 7);
+    flow();
+    EXPECT(t.state_line[0] != 0);
+    close_owner();
+}
+
+/* And a store that gives the same line whenever it is asked is believed for a few generations only. */
+TEST(an_old_line_is_no_head_start)
+{
+    static const int32_t ids[] = {5};
+    char line[128];
+    for (int more = 0; more < 3; more++) { /* at the limit, past it, and of a generation to come */
+        take_over_in(9);
+        line_of_epoch(line, sizeof line, (int64_t)(more == 2 ? 10 : 9 - MR_OWNER_JOURNAL_GENERATIONS - more) << 20, ids, 1);
+        answer(line);
+        EXPECT((t.submit != 0) == (more == 0));
+        close_owner();
+    }
+}
+
 TEST(longer_runs_are_not_journaled)
 {
     static int32_t ids[MR_OWNER_JOURNAL_TOKENS_MAX + 1];
@@ -185,4 +224,5 @@ TEST(longer_runs_are_not_journaled)
 
 TEST_MAIN(TEST_CASE(written_from_reports_now_and_then), TEST_CASE(a_head_start_that_the_fold_agrees_with),
           TEST_CASE(a_head_start_that_the_fold_overrules), TEST_CASE(what_the_engine_will_not_take_is_tried_again_from_the_fold),
-          TEST_CASE(lines_that_are_nothing), TEST_CASE(longer_runs_are_not_journaled))
+          TEST_CASE(lines_that_are_nothing), TEST_CASE(no_line_without_progress),
+          TEST_CASE(an_old_line_is_no_head_start), TEST_CASE(longer_runs_are_not_journaled))

@@ -93,6 +93,8 @@ TEST(parked_and_back)
     flow();
     tell(MR_LOG_REVOKED, "jobs", (struct mr_log_event){0});
     int64_t n = t.n_log;
+    EXPECT_EQ(t.kinds[n - 1], MR_FOLD_YIELD); /* whoever has it next knows that nobody died */
+    EXPECT(t.drop == 0);
     tokens(1, 6);
     EXPECT_EQ(t.n_log, n);
     assign(4, 0);
@@ -101,7 +103,47 @@ TEST(parked_and_back)
     input(0); /* delivered again: nobody cares */
     flow();
     EXPECT_EQ(last_kind(), MR_FOLD_TOK);
+    close_owner();
+}
+
+/* What a run makes while nobody may publish it is made twice if another goes on with it: a record's half, and it leaves the engine. What it
+ * made is kept, and leaves first when the partition comes back. */
+TEST(parked_makes_little_more)
+{
+    prepare();
+    t.config.tier[MR_TIER_REALTIME] = (struct mr_owner_tier){8, MR_NS_PER_S};
+    start_owner();
+    assign(3, 0);
+    input(0);
+    verdict("acme/a", "h", NULL);
+    flow();
+    tokens(0, 5);
+    tokens(1, 6);
+    flow();
+    int64_t n = t.n_log;
+    EXPECT_EQ(last_kind(), MR_FOLD_START); /* two of eight: not due yet */
+    tell(MR_LOG_REVOKED, "jobs", (struct mr_log_event){0});
+    EXPECT(t.kinds[n] == MR_FOLD_TOK && t.kinds[n + 1] == MR_FOLD_YIELD);
+    for (int64_t seq = 2; seq < 6; seq++)
+        tokens(seq, 7);
     EXPECT(t.drop == 0);
+    tokens(6, 7);
+    EXPECT(t.drop == t.submit);
+    tokens(7, 8); /* on its way already: not kept, for nothing of a dropped run is */
+    step(&(struct mr_owner_event){.kind = MR_OWNER_DROPPED, .handle = t.drop});
+    t.submit = 0;
+    assign(4, 0);
+    flow();
+    EXPECT(t.submit != 0 && t.submit_accepted == 7);
+    tokens(7, 8);
+    flow();
+    pass(1000);
+    flow();
+    EXPECT_EQ(last_kind(), MR_FOLD_TOK);
+    end(MR_FINISH_STOP);
+    flow();
+    EXPECT_EQ(last_kind(), MR_FOLD_DONE);
+    EXPECT_EQ(t.starts[t.n_log - 1].n, 8);
     close_owner();
 }
 
@@ -415,7 +457,7 @@ TEST(deadlines_whatever_our_clock_says)
 
 TEST_MAIN(TEST_CASE(nothing_leaves_before_the_barrier), TEST_CASE(a_forged_last_epoch_stops_its_partition),
           TEST_CASE(takeover_continues_and_counts_epochs), TEST_CASE(another_start_raises_the_question),
-          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(parked_and_another_has_it),
+          TEST_CASE(who_does_not_own_stands_down), TEST_CASE(parked_and_back), TEST_CASE(parked_makes_little_more), TEST_CASE(parked_and_another_has_it),
               TEST_CASE(a_delivery_error_begins_anew),
               TEST_CASE(refused_duplicate_and_conflict),
           TEST_CASE(cancel_before_and_after), TEST_CASE(deadlines_in_broker_time), TEST_CASE(suspects_run_alone_and_three_deaths_are_poison),

@@ -79,6 +79,8 @@ static void check_print_json(struct check *c, const struct mr_judge_report *repo
     set_kinds(&map, "ignored", report->ignored, &c->cli->arena);
     mr_value_set(&map, "recovery_ms_p50", ms_or_null(report->recovery_ms_p50));
     mr_value_set(&map, "recovery_ms_p99", ms_or_null(report->recovery_ms_p99));
+    mr_value_set(&map, "first_token_ms_p50", ms_or_null(report->first_token_ms_p50));
+    mr_value_set(&map, "first_token_ms_p99", ms_or_null(report->first_token_ms_p99));
     for (int64_t i = 0; i < n; i++)
         mr_value_push(&complaints, mr_value_string(mr_str_from(report->complaints[i])));
     mr_value_set(&map, "complaints", complaints);
@@ -111,8 +113,8 @@ static void check_print(const struct check *c, const struct mr_judge_report *rep
     printf("starts %lld, extra %lld, takeovers %lld; ", (long long)report->starts, (long long)report->extra_starts, (long long)report->takeovers);
     check_print_ignored(report);
     if (report->recoveries)
-        printf("recovery of %lld runs: %.0f ms (median), %.0f ms (99 %%)\n", (long long)report->recoveries, report->recovery_ms_p50,
-               report->recovery_ms_p99);
+        printf("recovery of %lld runs: %.0f ms (median), %.0f ms (99 %%); to the next token %.0f and %.0f ms\n", (long long)report->recoveries,
+               report->recovery_ms_p50, report->recovery_ms_p99, report->first_token_ms_p50, report->first_token_ms_p99);
     if (report->unchecked)
         printf("%lld results hold prompt token ids that only their tokenizer could make again\n", (long long)report->unchecked);
     int64_t shown = c->all ? MR_JUDGE_COMPLAINTS_MAX : CHECK_SHOWN;
@@ -122,7 +124,7 @@ static void check_print(const struct check *c, const struct mr_judge_report *rep
         printf("  and %lld more (--all)\n", (long long)(report->n_complaints - shown));
 }
 
-/* Deaths: lines "<Unix time in ms> <worker.id>", "*" for the broker's return; # and blank lines are passed over. */
+/* Deaths: lines "<Unix time in ms> <worker.id>", "-" for a broker that goes away, "*" for its return; # and blank lines are passed over. */
 static int check_deaths(const struct check *c, struct mr_judge *judge)
 {
     struct mr_lines lines;
@@ -198,7 +200,7 @@ int mr_verb_check(struct mr_cli *cli, int argc, char **argv)
         {"prefix", "P", "what the topics' names begin with", MR_FLAG_SETTING, NULL, "kafka.prefix"},
         {"jobs", NULL, "a line a job too: what became of it", MR_FLAG_BOOL, &c.jobs, NULL},
         {"all", NULL, "print every complaint, not only the first 20", MR_FLAG_BOOL, &c.all, NULL},
-        {"deaths", "FILE", "lines \"<Unix ms> <worker.id>\": when workers died (* for a broker's return); recovery begins there", MR_FLAG_TEXT,
+        {"deaths", "FILE", "lines \"<Unix ms> <worker.id>\": when workers died (- and *: the broker goes, is back); recovery begins there", MR_FLAG_TEXT,
          &c.deaths, NULL},
     };
     const struct mr_flags_usage usage = {
@@ -206,7 +208,7 @@ int mr_verb_check(struct mr_cli *cli, int argc, char **argv)
         .about = "Reads the topics of the configuration back and says for every job what happened: each input record must have one outcome,\n"
                  "a stream without gap or repeat, and a result that is what record and stream make. Jobs still on their way count as lost, so\n"
                  "check when nothing runs. It needs nothing but the topics: a broker's address, and the configuration only where routes are not\n"
-                 "the three of the default. recovery: from the lost owner's last record (or its death) to the next one's first token.\n"
+                 "the three of the default. recovery: from the lost owner's last record (or its death) to the next one's first.\n"
                  "Exit code 1: something is wrong.",
         .flags = flags,
         .n_flags = sizeof flags / sizeof *flags,

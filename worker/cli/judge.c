@@ -49,6 +49,7 @@ void mr_judge_close(struct mr_judge *judge)
     mr_arena_fini(&judge->scratch);
     free(judge->table);
     free(judge->recoveries.list);
+    free(judge->first_tokens.list);
     for (int tier = 0; tier < MR_TIER_COUNT; tier++)
         free(judge->twice[tier].list);
     free(judge->report.complaints);

@@ -11,8 +11,13 @@
 enum {
     MR_JUDGE_COMPLAINTS_MAX = 1000, /* told one by one; past it they are only counted */
     MR_JUDGE_UNSEEN_MS = 60000,     /* a START may not know of one that came at most so long before it */
+    MR_JUDGE_LAST_WORDS_MS = 1000,  /* what a worker wrote just before it died may be stamped so much later */
     MR_JUDGE_RESULT_DAYS = 7,       /* results are kept so long (wire.md): a run that ended before needs none */
 };
+
+/* What happens to the broker, among the deaths. */
+#define MR_JUDGE_BROKER_AWAY "-"
+#define MR_JUDGE_BROKER_BACK "*"
 
 struct mr_judge_report {
     int64_t jobs;        /* input records; a parked copy is its origin's */
@@ -27,9 +32,11 @@ struct mr_judge_report {
     int64_t tokens, tokens_twice;   /* accepted; in records that the fold does not count */
     double twice_p50[MR_TIER_COUNT];/* of tokens_twice, a run that was taken over; -1: there is none */
     int64_t unchecked;   /* results whose prompt token ids were taken from them: only the tokenizer could make them again */
-    int64_t recoveries;  /* runs that went on behind a takeover from an owner that had not yielded */
-    double recovery_ms_p50, recovery_ms_p99; /* from the lost owner's death (else its last record) to the first token or terminal of
-                                                the next; -1: none */
+    int64_t recoveries;  /* takeovers from an owner that had not yielded; with deaths told: that had died */
+    double recovery_ms_p50, recovery_ms_p99; /* from the lost owner's death to the first record of the next that counts, its START; -1: none.
+                                                Where another died before it could begin, from that death; where the broker was away, from its
+                                                return. Without deaths: from the lost owner's last record */
+    double first_token_ms_p50, first_token_ms_p99; /* the same, to the next one's first token or terminal */
     int64_t n_complaints;
     char (*complaints)[256]; /* [min(n_complaints, MR_JUDGE_COMPLAINTS_MAX)] the judge's; printable ASCII */
 };
@@ -49,8 +56,8 @@ struct mr_judge; /* opaque */
 
 struct mr_judge *mr_judge_open(const struct mr_options *options); /* NULL: no memory; options borrowed */
 void mr_judge_close(struct mr_judge *judge);
-/* A worker's process died at that time (broker's clock, ms): recoveries are then counted from deaths alone. worker "*": from this
- * time on things could go on again (the broker's return): a recovery under way begins anew. Before add. false: no memory. */
+/* A worker's process died at that time (broker's clock, ms): recoveries are then counted from deaths alone. worker
+ * MR_JUDGE_BROKER_AWAY, MR_JUDGE_BROKER_BACK: the broker went, or was back. Before add. false: no memory. */
 bool mr_judge_death(struct mr_judge *judge, struct mr_str worker, int64_t time_ms);
 /* The present time, in the broker's ms; without it no result is too old to be missed. */
 void mr_judge_now(struct mr_judge *judge, int64_t now_ms);

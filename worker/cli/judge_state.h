@@ -34,7 +34,7 @@ struct judge_run {                   /* a run, or an input record without one */
     struct judge_start *starts, *owner; /* the newest first; the one in force */
     int64_t origin_ms;            /* of a parked record: the timestamp of the record that it was first; 0: none */
     bool arrived;                 /* a parked record says that it was this one first */
-    int64_t last_ms, lost_ms;     /* of the last accepted record; since when a takeover waits for its first token, -1 */
+    int64_t last_ms, lost_ms;     /* of the last accepted record; since when a takeover waits, as long as its first token is not there, -1 */
     struct mr_str model, tokenizer, body_hash; /* of the first START */
     uint64_t seed;
     int64_t tokens_twice;
@@ -70,7 +70,7 @@ struct mr_judge {
     struct mr_arena arena, scratch;
     struct judge_run **table, *first, **last;
     size_t capacity, n;
-    struct judge_numbers recoveries, twice[MR_TIER_COUNT];
+    struct judge_numbers recoveries, first_tokens, twice[MR_TIER_COUNT];
     struct judge_partition *partitions;
     struct judge_process *processes;
     struct judge_death *deaths;

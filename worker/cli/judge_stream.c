@@ -128,7 +128,32 @@ static struct judge_start *keep_start(struct mr_judge *judge, struct judge_run *
     return start->worker.p ? start : NULL;
 }
 
-/* When the owner that was taken over from was lost, and -1 if it was not: it yielded, or did not die. */
+/* Where a recovery begins whose owner was lost at died_ms and that another took over at taken_ms: at the last death before it, for that was
+ * whose turn it was, and not before the broker was back. */
+static int64_t recovery_begin(const struct mr_judge *judge, int64_t died_ms, int64_t taken_ms)
+{
+    int64_t begin_ms = died_ms;
+    for (const struct judge_death *d = judge->deaths; d; d = d->next) {
+        bool back = mr_str_is(d->worker, MR_JUDGE_BROKER_BACK), away = mr_str_is(d->worker, MR_JUDGE_BROKER_AWAY);
+        if (!back && !away && d->time_ms < taken_ms && d->time_ms > begin_ms)
+            begin_ms = d->time_ms;
+    }
+    for (const struct judge_death *d = judge->deaths; d; d = d->next) {
+        int64_t away_ms = INT64_MIN;
+        if (!mr_str_is(d->worker, MR_JUDGE_BROKER_BACK) || d->time_ms <= begin_ms)
+            continue;
+        for (const struct judge_death *a = judge->deaths; a; a = a->next)
+            if (mr_str_is(a->worker, MR_JUDGE_BROKER_AWAY) && a->time_ms <= d->time_ms && a->time_ms > away_ms)
+                away_ms = a->time_ms;
+        if (d->time_ms <= taken_ms)
+            begin_ms = d->time_ms;
+        else if (away_ms != INT64_MIN && away_ms < taken_ms)
+            begin_ms = taken_ms; /* it went on before anybody noticed that the broker was back */
+    }
+    return begin_ms;
+}
+
+/* Since when the run that is taken over waits for somebody; -1 if nobody was lost: the owner yielded, or did not die. */
 static int64_t lost_since(const struct mr_judge *judge, const struct judge_run *j, int64_t taken_ms)
 {
     int64_t died_ms = -1;
@@ -137,19 +162,10 @@ static int64_t lost_since(const struct mr_judge *judge, const struct judge_run *
     if (!judge->deaths)
         return j->last_ms;
     for (const struct judge_death *d = judge->deaths; d; d = d->next)
-        if (mr_str_equal(d->worker, j->owner->worker) && d->time_ms >= j->owner->timestamp_ms && d->time_ms <= taken_ms && d->time_ms > died_ms)
+        if (mr_str_equal(d->worker, j->owner->worker) && d->time_ms >= j->owner->timestamp_ms - MR_JUDGE_LAST_WORDS_MS && d->time_ms <= taken_ms
+            && d->time_ms > died_ms)
             died_ms = d->time_ms;
-    return died_ms;
-}
-
-/* The first token or terminal behind a takeover. */
-static void end_recovery(struct mr_judge *judge, struct judge_run *j, int64_t timestamp_ms)
-{
-    for (const struct judge_death *d = judge->deaths; d; d = d->next)
-        if (mr_str_is(d->worker, "*") && d->time_ms > j->lost_ms && d->time_ms <= timestamp_ms)
-            j->lost_ms = d->time_ms;
-    judge_number(judge, &judge->recoveries, (double)(timestamp_ms - j->lost_ms));
-    j->lost_ms = -1;
+    return died_ms < 0 ? -1 : recovery_begin(judge, died_ms, taken_ms);
 }
 
 /* whole: retention has cut nothing off the partition. */
@@ -165,8 +181,9 @@ static void accepted_start(struct mr_judge *judge, struct judge_run *j, const st
     start->seq = j->run->fold.seq;
     if (record->cause == MR_CAUSE_TAKEOVER) {
         judge->report.takeovers++;
-        if (j->lost_ms < 0)
-            j->lost_ms = lost_since(judge, j, start->timestamp_ms);
+        j->lost_ms = lost_since(judge, j, start->timestamp_ms);
+        if (j->lost_ms >= 0)
+            judge_number(judge, &judge->recoveries, (double)(start->timestamp_ms - j->lost_ms));
     }
     j->owner = start;
 }
@@ -178,8 +195,10 @@ static void accepted(struct mr_judge *judge, struct judge_run *j, const struct m
         judge_complain(judge, j, JUDGE_VIOLATION, "a %s behind its writer's YIELD", mr_fold_kind_name(record->kind));
     if (record->kind == MR_FOLD_YIELD && j->owner)
         j->owner->yielded = true;
-    if (record->kind != MR_FOLD_YIELD && j->lost_ms >= 0)
-        end_recovery(judge, j, timestamp_ms);
+    if (record->kind != MR_FOLD_YIELD && j->lost_ms >= 0) {
+        judge_number(judge, &judge->first_tokens, (double)(timestamp_ms - j->lost_ms));
+        j->lost_ms = -1;
+    }
     bool own = judge_logprobs_agree(record->logprobs, record->n_ids);
     for (int32_t i = 0; record->logprobs && i < record->n_ids; i++)
         own &= record->logprobs[i].chosen.id == record->ids[i];

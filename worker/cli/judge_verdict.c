@@ -246,6 +246,8 @@ const struct mr_judge_report *mr_judge_finish(struct mr_judge *judge)
     report->recoveries = (int64_t)judge->recoveries.n;
     report->recovery_ms_p50 = percentile(&judge->recoveries, 0.5);
     report->recovery_ms_p99 = percentile(&judge->recoveries, 0.99);
+    report->first_token_ms_p50 = percentile(&judge->first_tokens, 0.5);
+    report->first_token_ms_p99 = percentile(&judge->first_tokens, 0.99);
     for (int tier = 0; tier < MR_TIER_COUNT; tier++)
         report->twice_p50[tier] = percentile(&judge->twice[tier], 0.5);
     return judge->out_of_memory ? NULL : report;
