@@ -4,6 +4,9 @@
  * peak = max over remainders r of (held by those that last r or longer + r x their number). What tests true is then given the
  * blocks of its whole known prefix, from lower tiers if it must.
  *
+ * Bulk and relegated jobs do not see who arrives above them, and yield to it. What they lose so is kept free from then on, and given
+ * back at TAX_PERMILLE of all tokens computed: over a long time no more than that is computed again, whatever the load.
+ *
  * 1. A job is resident with all its blocks or not at all. 2. Every resident stands in exactly one bucket of remainders. 3. A
  * match is looked up anew only when a name in its cells came or went. Engine thread, no malloc. */
 #include "scheduler/core.h"
@@ -12,6 +15,7 @@
 
 static const int32_t HEADROOM_PERMILLE[CLASSES] = {0, 20, 80, 80};
 static const int32_t QUANTILE_PERMILLE[CLASSES] = {800, 500, 500, 500};
+enum { TAX_PERMILLE = 3 };     /* of the computed tokens may be computed again */
 
 /* A match found before may have grown or gone: it is followed from where it stood. */
 static uint32_t changes_of(const struct mr_sched *s, const struct job *job)
@@ -87,11 +91,27 @@ static bool counts(int class, int other)
     return class >= MR_TIER_BULK || other <= class;
 }
 
+static int64_t pool_tokens(const struct mr_sched *s) { return (int64_t)s->pool.n_blocks * s->config.block_tokens; }
+
+/* Half of the pool at most, so that bulk is never shut out for what was. */
+void admission_yielded(struct mr_sched *s, const struct job *job)
+{
+    int64_t most = pool_tokens(s) * 1000 / 2, sum = s->kept_free + (int64_t)(job->computed - job->shared * s->config.block_tokens) * 1000;
+    if (job->class >= MR_TIER_BULK)
+        s->kept_free = sum < most ? sum : most;
+}
+
+void admission_computed(struct mr_sched *s, int32_t tokens)
+{
+    int64_t back = (int64_t)tokens * TAX_PERMILLE;
+    s->kept_free = s->kept_free > back ? s->kept_free - back : 0;
+}
+
 static bool peak_fits(const struct mr_sched *s, const struct job *job, int32_t own_tokens)
 {
     int64_t n = 0, held = 0, peak = 0;
     int32_t bucket = length_bucket(remainder_of(job));
-    int64_t limit = (int64_t)s->pool.n_blocks * s->config.block_tokens * (1000 - HEADROOM_PERMILLE[job->class]) / 1000;
+    int64_t limit = pool_tokens(s) * (1000 - HEADROOM_PERMILLE[job->class]) / 1000 - (job->class >= MR_TIER_BULK ? s->kept_free / 1000 : 0);
     for (int b = LENGTH_BUCKETS - 1; b >= 0; b--) {
         if (s->remainder_jobs[b] == 0 && b != bucket)
             continue; /* the sums are those of the bucket above, and what they have left is less */

@@ -25,6 +25,8 @@ enum {
     LEVEL_PREEMPTED = 10,
     GUARD_PICKS = 16,          /* bypasses of a job for each place of the queue it joined; a blocked head is overtaken as often at most */
     FLOWS_LOOKED_AT = 64,      /* tenants compared for one pick */
+    LOOKS_PER_STEP = 256,      /* of a class: then a pick of that step compares only so many: */
+    FLOWS_LOOKED_AT_LATE = 8,
     REFRESHES_PER_PICK = 2,    /* tenants whose best job is looked for anew, because the cache has moved on */
     REFRESH_STEPS = 4,         /* not sooner than so many steps after the last look */
     TRIES_PER_STEP = 4,        /* heads of a class that may fail to fit before the class gives up the step */
@@ -122,6 +124,15 @@ struct flow {
     int64_t finished, on_time, preemptions, relegations;
 };
 
+/* What decides whether a resident decode may yield, as long as it decodes: a need for room reads these from end to end. */
+struct tenure {
+    int32_t flow, shared;      /* index in flows; blocks found at admission */
+    int32_t before;            /* computed less output */
+    int32_t predicted;         /* output length foreseen */
+    int32_t resumed;           /* output at the last admission */
+    int32_t preemptions;
+};
+
 /* One class. */
 struct class {
     struct heap flows;         /* backlogged, within their limits; key: counter + pending */
@@ -136,12 +147,15 @@ struct class {
     int32_t *decode_jobs;      /* [max_seqs] whose they are */
     int64_t *decode_due;       /* [max_seqs] their due_ns */
     uint8_t *decode_take;      /* [max_seqs] 1: in the step that is planned or in flight */
+    struct tenure *decode_tenure; /* [max_seqs] what a need for room asks of them */
     int32_t n_decodes, n_taken;
     int64_t decode_context;    /* sum of start + 1 */
     int32_t cursor;            /* where decodes start when not all fit */
     int32_t prefill_head, prefill_tail; /* residents with more, in order of deadline */
     int32_t due_head, due_tail;/* no first token yet, waiting or resident, in order of deadline */
     enum mr_sched_wait stop;   /* why this step's admissions ended */
+    uint64_t looked_step;      /* tenants compared in this step */
+    int32_t looked;
 };
 
 /* A resident that may yield. */
@@ -193,6 +207,7 @@ struct mr_sched {
     } remainders[CLASSES];
     int32_t remainder_jobs[LENGTH_BUCKETS]; /* of all classes */
     int64_t remainder_held;    /* the same, tokens */
+    int64_t kept_free;         /* tokens / 1000 that bulk and relegated jobs leave free, for what the others took from them of late */
     /* plan.c */
     struct step now;
     uint64_t step, order, admissions;
@@ -220,6 +235,11 @@ static inline struct flow *job_flow(const struct mr_sched *s, const struct job *
 static inline bool job_before(const struct job *a, const struct job *b)
 {
     return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;
+}
+static inline struct tenure job_tenure(const struct mr_sched *s, const struct job *job)
+{
+    return (struct tenure){.flow = (int32_t)(job_flow(s, job) - s->flows), .shared = job->shared, .before = job->computed - job->output,
+                           .predicted = job->predicted, .resumed = job->output - job->since_resume, .preemptions = job->preemptions};
 }
 static inline int32_t job_left(const struct job *job) { return job->known - job->computed; }
 /* Time between two tokens of a class: its SLO, realtime's by its pace; 0: no promise. */
@@ -250,6 +270,7 @@ void jobs_admit(struct mr_sched *s, int32_t j);                      /* waiting 
 void jobs_preempt(struct mr_sched *s, int32_t j);                    /* resident -> waiting, at the head of its flow */
 void jobs_reclass(struct mr_sched *s, int32_t j, int class);
 void jobs_progress(struct mr_sched *s, int32_t j);                   /* resident: prefill or decode list, after a commit */
+void jobs_predict(struct mr_sched *s, int32_t j);                    /* its length foreseen anew */
 void jobs_untake(struct mr_sched *s, struct job *job);                /* its part of the step is done */
 void jobs_due_remove(struct mr_sched *s, int32_t j);
 bool jobs_grow(struct mr_sched *s, int32_t j, int32_t tokens);       /* blocks for so many tokens; false: not enough */
@@ -283,6 +304,8 @@ int64_t feasibility_due(const struct mr_sched *s, const struct job *job);
 bool admission_try(struct mr_sched *s, int32_t j);                   /* false: class->stop says why */
 void admission_count(struct mr_sched *s, struct job *job);            /* a resident: its place among the remainders, read anew */
 void admission_forget(struct mr_sched *s, struct job *job);           /* leaves them */
+void admission_yielded(struct mr_sched *s, const struct job *job);    /* a resident that is about to lose its blocks */
+void admission_computed(struct mr_sched *s, int32_t tokens);          /* by a step, for anybody */
 int32_t admission_predict(const struct mr_sched *s, const struct job *job);
 void match_refresh(const struct mr_sched *s, struct job *job);
 void match_forget(struct job *job);                                  /* the next refresh looks anew */

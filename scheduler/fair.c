@@ -9,7 +9,9 @@
  * 4. Eligible are the flows within Q of the least; of their best jobs the longest match in the cache goes. Nobody is bypassed for
  *    ever: a flow waits until the others are Q ahead, a job 16 picks of its flow for every place of the queue it joined.
  * A pick costs O(64): at most FLOWS_LOOKED_AT flows with a remembered best job each, of which at most REFRESHES_PER_PICK are
- * looked for anew among their first `visible` jobs. Rejected: refunds; deficit round robin, whose bound is a round. */
+ * looked for anew among their first `visible` jobs. A step that admits many compares fewer for each of the later ones: what it
+ * looks at is bounded by LOOKS_PER_STEP and 8 a pick, and who goes is then nearer to the least counter than to the longest match.
+ * Rejected: refunds; deficit round robin, whose bound is a round. */
 #include "scheduler/core.h"
 
 #include "base/check.h"
@@ -114,8 +116,8 @@ bool fair_over_cap(const struct mr_sched *s, int class, uint32_t tenant, int32_t
     const struct class *in = &s->classes[class];
     if (!part_on(s, MR_PART_CAP) || !part_on(s, MR_PART_FAIR) || in->n_backlogged - flow->backlogged < 1 || flow->n_resident == 0)
         return false;
-    int64_t cap = (int64_t)s->pool.n_blocks * 3 * flow->weight / (2 * in->weight_sum);
-    return flow->held_blocks + more_blocks > cap && !MUTANT(MUTANT_NO_CAP);
+    int64_t held = flow->held_blocks + more_blocks; /* held > cap, without the division */
+    return held * 2 * in->weight_sum > (int64_t)s->pool.n_blocks * 3 * flow->weight && !MUTANT(MUTANT_NO_CAP);
 }
 
 /* ---- the best job of a flow ---- */
@@ -294,7 +296,7 @@ struct pick {
     int64_t chosen_key;
     int32_t chosen;
     const struct flow *chosen_flow;
-    int looked_at, refreshed;
+    int looked_at, most, refreshed;
     bool capped, unfit;
 };
 
@@ -327,9 +329,15 @@ static void pick_look(struct pick *pick, int32_t f)
         return;
     }
     bool moved = flow->has_prefixes || (pick->blend && flow->best_memory != memory_bound(s));
-    bool stale = flow->best < 0 || (moved && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed++ < REFRESHES_PER_PICK);
-    if (stale)
+    bool old = moved && flow->best_step + REFRESH_STEPS <= s->step && pick->refreshed < REFRESHES_PER_PICK;
+    if (flow->best >= 0 && flow->aged && old) {
+        match_refresh(s, &s->jobs[flow->best]); /* it goes whatever others have found */
+        best_set(s, flow, flow->best);
+        flow->best_step = s->step;
+    } else if (flow->best < 0 || old) {
+        pick->refreshed += flow->best >= 0;
         flow_best(s, flow);
+    }
     if (flow->best >= 0 && (pick->chosen < 0 || pick_better(pick, flow, key))) {
         pick->chosen = flow->best;
         pick->chosen_flow = flow;
@@ -361,7 +369,7 @@ static void pick_walk(struct pick *pick, bool whole)
     int32_t stack[FLOWS_LOOKED_AT + 2], n = 0;
     if (heap->n)
         stack[n++] = 0;
-    while (n > 0 && pick->looked_at < FLOWS_LOOKED_AT) {
+    while (n > 0 && pick->looked_at < pick->most) {
         int32_t place = stack[--n], f = heap->items[place];
         if (!whole && !in_window(s, pick->class, f, window))
             continue;
@@ -386,13 +394,17 @@ int32_t fair_pick(struct mr_sched *s, int c)
     if (class->blocked_head >= 0 && s->jobs[class->blocked_head].overtaken >= GUARD_PICKS &&
         job_flow(s, &s->jobs[class->blocked_head])->skip_step != s->step)
         return class->blocked_head;
-    struct pick pick = {.s = s, .class = c, .blend = c == MR_TIER_BULK && part_on(s, MR_PART_BLEND), .chosen = -1};
+    class->looked = class->looked_step == s->step ? class->looked : 0;
+    class->looked_step = s->step;
+    struct pick pick = {.s = s, .class = c, .blend = c == MR_TIER_BULK && part_on(s, MR_PART_BLEND), .chosen = -1,
+                        .most = class->looked < LOOKS_PER_STEP ? FLOWS_LOOKED_AT : FLOWS_LOOKED_AT_LATE};
     fair_virtual_time(s, c);
     pick_walk(&pick, false);
     if (pick.chosen < 0 && pick.capped && !pick.unfit) {
         pick.looked_at = 0;
         pick_walk(&pick, true);
     }
+    class->looked += pick.looked_at;
     class->stop = pick.chosen >= 0 ? MR_WAIT_TURN : pick.capped ? MR_WAIT_CAP : class->stop;
     return pick.chosen;
 }

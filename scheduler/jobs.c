@@ -151,6 +151,7 @@ static void resident_list(struct mr_sched *s, int32_t j)
         class->decode_jobs[at] = j;
         class->decode_due[at] = job->due_ns;
         class->decode_take[at] = job->take > 0;
+        class->decode_tenure[at] = job_tenure(s, job);
         class->n_taken += job->take > 0;
         class->decode_context += job->computed + 1;
         return;
@@ -179,6 +180,7 @@ static void resident_unlist(struct mr_sched *s, int32_t j)
         class->decode_jobs[at] = class->decode_jobs[last];
         class->decode_due[at] = class->decode_due[last];
         class->decode_take[at] = class->decode_take[last];
+        class->decode_tenure[at] = class->decode_tenure[last];
         s->jobs[class->decode_jobs[at]].place = at;
         job->place = -1;
         return;
@@ -200,6 +202,14 @@ void jobs_progress(struct mr_sched *s, int32_t j)
         resident_list(s, j);
     }
     admission_count(s, job);
+}
+
+void jobs_predict(struct mr_sched *s, int32_t j)
+{
+    struct job *job = &s->jobs[j];
+    job->predicted = admission_predict(s, job);
+    if (job_decodes(job))
+        s->classes[job->class].decode_tenure[job->place].predicted = job->predicted;
 }
 
 void jobs_untake(struct mr_sched *s, struct job *job)
@@ -387,7 +397,9 @@ bool jobs_open(struct mr_sched *s)
         class->decode_jobs = calloc(seqs, sizeof *class->decode_jobs);
         class->decode_due = calloc(seqs, sizeof *class->decode_due);
         class->decode_take = calloc(seqs, sizeof *class->decode_take);
-        if (!class->decodes || !class->decode_jobs || !class->decode_due || !class->decode_take || !heap_open(&class->flows, c->max_tenants))
+        class->decode_tenure = calloc(seqs, sizeof *class->decode_tenure);
+        if (!class->decodes || !class->decode_jobs || !class->decode_due || !class->decode_take || !class->decode_tenure ||
+                !heap_open(&class->flows, c->max_tenants))
             return false;
     }
     return true;
@@ -407,6 +419,7 @@ void jobs_close(struct mr_sched *s)
         free(s->classes[i].decode_jobs);
         free(s->classes[i].decode_due);
         free(s->classes[i].decode_take);
+        free(s->classes[i].decode_tenure);
         heap_close(&s->classes[i].flows);
     }
 }
@@ -433,6 +446,8 @@ static void check_class(const struct mr_sched *s, int c, int32_t *live, int64_t 
         check_resident(s, job, c);
         CHECK(job->place == i && job_left(job) == 1 && class->decode_due[i] == job->due_ns);
         CHECK(item->id == job->in.id && item->start == job->computed && item->n_blocks == job->table.n_blocks);
+        const struct tenure tenure = job_tenure(s, job);
+        CHECK(memcmp(&class->decode_tenure[i], &tenure, sizeof tenure) == 0);
         context += job->computed + 1;
         taken += class->decode_take[i];
         *references += job->table.n_blocks;

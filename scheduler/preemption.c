@@ -12,8 +12,6 @@
 
 #include "base/check.h"
 
-enum { AHEAD = 8 }; /* residents fetched before they are looked at: their order in memory is nobody's */
-
 static int rank_of(int class) { return class; } /* relegated is the last class and the first victim */
 
 static int32_t freed_by(const struct mr_sched *s, const struct job *job)
@@ -25,26 +23,24 @@ static int32_t freed_by(const struct mr_sched *s, const struct job *job)
 }
 
 /* excused: 0 all exclusions hold, 1 the near end yields, 2 the fresh resume too. */
-static bool excluded(const struct job *job, int excused)
+static bool excluded(const struct tenure *job, int32_t output, int excused)
 {
     if (job->preemptions >= MR_SCHED_PREEMPTIONS_MAX && !MUTANT(MUTANT_FOURTH_PREEMPTION))
         return true;
-    if (excused < 1 && job->output > 0 && job->predicted - job->output <= LATE_VICTIM_TOKENS && job->predicted > LATE_VICTIM_TOKENS)
+    if (excused < 1 && output > 0 && job->predicted - output <= LATE_VICTIM_TOKENS && job->predicted > LATE_VICTIM_TOKENS)
         return true;
-    return excused < 2 && job->preemptions > 0 && job->since_resume < LATE_VICTIM_TOKENS;
+    return excused < 2 && job->preemptions > 0 && output - job->resumed < LATE_VICTIM_TOKENS;
 }
 
-static bool may_yield(const struct mr_sched *s, const struct job *job, const struct need *need, int excused)
+static bool may_yield(const struct mr_sched *s, int32_t j, int class, const struct tenure *tenure, const struct need *need)
 {
-    if (excluded(job, excused))
-        return false;
     if (need->cap)
-        return fair_over_cap(s, job->class, job->in.tenant, 0);
+        return fair_over_cap(s, class, (uint32_t)(tenure->flow % s->config.max_tenants), 0);
     if (MUTANT(MUTANT_BULK_KEEPS_BLOCKS) && need->class == MR_TIER_REALTIME && need->self < 0)
         return false;
-    if (need->self < 0 || job->class != need->class)
+    if (need->self < 0 || class != need->class)
         return true;
-    return !MUTANT(MUTANT_NO_SAME_TIER) && job->admitted > s->jobs[need->self].admitted;
+    return !MUTANT(MUTANT_NO_SAME_TIER) && s->jobs[j].admitted > s->jobs[need->self].admitted;
 }
 
 /* Can anybody of the class yield to the need? Where not, its residents are not looked at. */
@@ -59,10 +55,9 @@ static bool class_may_yield(const struct need *need, int c)
     return rank_of(c) >= rank_of(need->class);
 }
 
-static int64_t cost_per_block(const struct mr_sched *s, const struct job *job)
+static int64_t cost_per_block(const struct mr_sched *s, int32_t computed, int32_t own)
 {
-    int32_t own = job->table.n_blocks - job->shared;
-    return cost_prefill_ps(&s->config.cost, 0, job->computed) / (own > 0 ? own : 1);
+    return cost_prefill_ps(&s->config.cost, 0, computed) / (own > 0 ? own : 1);
 }
 
 static bool yields_before(const struct mr_sched *s, const struct candidate *x, const struct candidate *y, const struct need *need)
@@ -90,12 +85,19 @@ static void sift(struct mr_sched *s, int32_t at, int32_t n, const struct need *n
     heap[at] = moved;
 }
 
-static int32_t gather_one(struct mr_sched *s, int32_t j, int32_t n, const struct need *need, int excused)
+/* A resident, by what it has computed, its blocks and its tenure. */
+struct resident {
+    int32_t j, class, computed, n_blocks;
+    const struct tenure *tenure;
+};
+
+static int32_t gather_one(struct mr_sched *s, const struct resident *it, int32_t n, const struct need *need, int excused)
 {
-    const struct job *job = &s->jobs[j];
-    if (j == need->self || !may_yield(s, job, need, excused))
+    const struct tenure *tenure = it->tenure;
+    if (it->j == need->self || excluded(tenure, it->computed - tenure->before, excused) || !may_yield(s, it->j, it->class, tenure, need))
         return n;
-    s->candidates[n] = (struct candidate){.j = j, .class = job->class, .cost = cost_per_block(s, job), .counter = job_flow(s, job)->counter};
+    s->candidates[n] = (struct candidate){.j = it->j, .class = it->class, .counter = s->flows[tenure->flow].counter,
+                                          .cost = cost_per_block(s, it->computed, it->n_blocks - tenure->shared)};
     return n + 1;
 }
 
@@ -108,13 +110,15 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused, 
         if (!class_may_yield(need, c))
             continue;
         for (int32_t i = 0; i < class->n_decodes; i++) {
-            const struct job *ahead = &s->jobs[class->decode_jobs[i + AHEAD < class->n_decodes ? i + AHEAD : i]];
-            __builtin_prefetch(ahead);
-            __builtin_prefetch(&ahead->table);
-            n = gather_one(s, class->decode_jobs[i], n, need, excused);
+            const struct mr_sched_item *item = &class->decodes[i];
+            struct resident it = {class->decode_jobs[i], c, item->start, item->n_blocks, &class->decode_tenure[i]};
+            n = gather_one(s, &it, n, need, excused);
         }
-        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
-            n = gather_one(s, j, n, need, excused);
+        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next) {
+            const struct tenure tenure = job_tenure(s, &s->jobs[j]);
+            struct resident it = {j, c, s->jobs[j].computed, s->jobs[j].table.n_blocks, &tenure};
+            n = gather_one(s, &it, n, need, excused);
+        }
     }
     for (int32_t at = n / 2; at-- > 0;)
         sift(s, at, n, need);
@@ -124,6 +128,7 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused, 
 static void preempt(struct mr_sched *s, int32_t j, const struct need *need, int32_t freed)
 {
     struct job *job = &s->jobs[j];
+    admission_yielded(s, job);
     step_take(s, job, 0);
     job->preemptions++;
     s->preempted[s->n_preempted] = job->in.id;

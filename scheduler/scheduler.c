@@ -272,7 +272,7 @@ static void commit_output(struct mr_sched *s, int32_t j, int32_t new_tokens, int
     job->output += new_tokens;
     job->since_resume += new_tokens;
     if (job->output >= job->predicted)
-        job->predicted = admission_predict(s, job);
+        jobs_predict(s, j);
 }
 
 /* On time: first token and mean time per token within the SLO of its tier, bulk its deadline. */
@@ -310,6 +310,7 @@ static void commit_item(struct mr_sched *s, int32_t i, const struct mr_sched_res
     int32_t again = job->high - job->computed;
     s->stats.recomputed_tokens += again < 0 ? 0 : again < n ? again : n;
     s->stats.computed_tokens += n;
+    admission_computed(s, n);
     job->computed += n;
     int64_t charged = commit_charge(s, job, n, result->new_tokens);
     service[job->class] += charged;

@@ -1,8 +1,9 @@
 /* What a plan costs: percentiles of mr_sched_plan's CPU time over residents x visible jobs, in steady state.
  *
  * Complexity of a step with D decodes, P resident prefills, A admissions, V victims' needs, F = 64 flows looked at, J = 64 jobs
- * visible a flow, N waiting jobs: D array entries are read twice and copied once (no job is touched) + O(P) + A x (F + J +
- * 84 remainders + O(log N)) + V x O(residents of the classes that may yield) + at most 2 x 256 jobs of the feasibility test.
+ * visible a flow, N waiting jobs: D array entries are read twice and copied once (no job is touched) + O(P) + 4 classes x 5 F + A x (8
+ * flows + J + 84 remainders + O(log N)) + V x array entries of the residents of the classes that may yield + at most 2 x 256 jobs of
+ * the feasibility test.
  * Nothing is O(N): the curve over visible jobs is flat but for caches.
  *
  * Plans are deterministic, so a life is replayed and a plan's time is its least of the replays: what else ran on the machine

@@ -103,6 +103,45 @@ TEST(an_idle_match_is_not_taken_for_others)
     mr_sched_close(s);
 }
 
+/* A bulk job of 40 tokens makes room for a realtime job, which ends: with 100 tokens, 8 % headroom and 40 kept free 52 are left. */
+TEST(what_bulk_lost_stays_free_until_its_tax_is_paid)
+{
+    struct mr_sched *s = open_pool(25, 8);
+    REQUIRE(s);
+    hand_submit(s, 1, 0, MR_TIER_BULK, 40, 8);
+    hand_step(s, 0, 0);
+    hand_submit(s, 2, 1, MR_TIER_REALTIME, 80, 4);
+    struct mr_sched_plan plan = hand_step(s, 1, 2);
+    EXPECT_EQ(plan.n_preempted, 1);
+    EXPECT_EQ(s->kept_free, 40 * 1000 - 80 * 3);
+    mr_sched_cancel(s, 1);
+    hand_submit(s, 3, 1, MR_TIER_BULK, 20, 4);
+    hand_submit(s, 4, 1, MR_TIER_BULK, 28, 4); /* with it 56 at the peak */
+    plan = hand_step(s, 2, 0);
+    EXPECT(hand_plans(&plan, 3) && !hand_plans(&plan, 4));
+    s->kept_free = 30 * 1000; /* later: more has been computed */
+    plan = hand_step(s, 3, 0);
+    EXPECT(hand_plans(&plan, 4));
+    mr_sched_close(s);
+}
+
+TEST(no_more_than_half_the_pool_is_kept_free)
+{
+    struct mr_sched *s = open_pool(25, 8);
+    REQUIRE(s);
+    hand_submit(s, 1, 0, MR_TIER_BULK, 60, 8);
+    hand_step(s, 0, 0);
+    hand_submit(s, 2, 1, MR_TIER_REALTIME, 80, 4);
+    struct mr_sched_plan plan;
+    mr_sched_plan(s, 1, &plan);
+    EXPECT_EQ(plan.n_preempted, 1);
+    EXPECT_EQ(s->kept_free, 50 * 1000);
+    admission_computed(s, 50 * 1000);
+    EXPECT_EQ(s->kept_free, 0); /* never below */
+    mr_sched_close(s);
+}
+
 TEST_MAIN(TEST_CASE(the_future_peak_must_fit), TEST_CASE(realtime_counts_only_what_cannot_yield_to_it), TEST_CASE(headroom_is_8_percent_for_bulk),
           TEST_CASE(a_head_that_does_not_fit_is_overtaken_16_times_at_most), TEST_CASE(after_three_preemptions_the_whole_is_reserved),
-          TEST_CASE(an_idle_match_is_not_taken_for_others))
+          TEST_CASE(an_idle_match_is_not_taken_for_others), TEST_CASE(what_bulk_lost_stays_free_until_its_tax_is_paid),
+          TEST_CASE(no_more_than_half_the_pool_is_kept_free))

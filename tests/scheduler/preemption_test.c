@@ -81,11 +81,11 @@ TEST(the_excluded_stay)
     REQUIRE(s);
     hand_submit(s, 1, 0, MR_TIER_BULK, 27, 4);
     hand_step(s, 0, 0);
-    hand_job(s, 1)->preemptions = 1; /* since_resume 1 < 32 */
+    hand_job(s, 1)->preemptions = s->classes[MR_TIER_BULK].decode_tenure[0].preemptions = 1; /* since_resume 1 < 32 */
     hand_submit(s, 2, 0, MR_TIER_REALTIME, 12, 4);
     struct mr_sched_plan plan = hand_step(s, 1, 0);
     EXPECT_EQ(plan.n_preempted, 0);
-    hand_job(s, 1)->preemptions = 0;
+    hand_job(s, 1)->preemptions = s->classes[MR_TIER_BULK].decode_tenure[0].preemptions = 0;
     plan = hand_step(s, 2, 0);
     EXPECT(gone(&plan, 1));
     mr_sched_close(s);
