@@ -53,6 +53,7 @@ static const struct setting group_settings[] = {
 static const struct setting follower_settings[] = {
     {"group.id", "millrace-follower"}, /* never joined: librdkafka wants one for manual reading in some versions */
     {"enable.partition.eof", "true"},
+    {"session.timeout.ms", "6000"}, /* as the group's: a user's max.poll.interval.ms below the default's 45 s is refused otherwise */
 };
 
 static const char *const refused[] = {

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "worker/heartbeat.h"
+#include "worker/model/format_gguf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,6 +250,7 @@ static void report(struct mr_worker *worker, int64_t now_ns)
     mr_owner_stats(worker->owner, &stats);
     mr_metrics_owner(&worker->metrics, &stats);
     atomic_store(&worker->ready, stats.ready);
+    worker->model_changed = mr_gguf_changed(mr_model_file(worker->serving.bundle->model));
     heartbeat(worker, now_ns, &stats);
 }
 
@@ -306,6 +308,9 @@ enum mr_status mr_worker_loop(struct mr_worker *worker, struct mr_err *err)
             step(worker, &(struct mr_owner_event){.kind = MR_OWNER_TICK});
         }
         report(worker, now_ns);
+        if (worker->model_changed)
+            return mr_err_set(err, MR_ERR_IO, "the model file %s was written to while it is in use: put a new file in its place instead",
+                              worker->options->model);
         bool more = mr_ring_count(&worker->notes) > 0 && !worker->outbox;
         struct mr_owner_stats stats;
         mr_owner_stats(worker->owner, &stats);

@@ -84,6 +84,7 @@ struct mr_worker {
     int signals_seen;
     bool exit;
     int64_t tick_ns, heartbeat_ns, report_ns;
+    bool model_changed;           /* the file under the weights: what they are now is not what was digested */
 };
 
 void *worker_admit_main(void *worker);

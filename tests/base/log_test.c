@@ -1,6 +1,8 @@
 #include "base/log.h"
 #include "tests/test.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -50,5 +52,27 @@ TEST(nothing_a_value_holds_can_start_a_new_line)
     EXPECT(strlen(line) < 2048 && line[strlen(line) - 2] == '}');
 }
 
-TEST_MAIN(TEST_CASE(a_line_carries_level_event_and_pairs), TEST_CASE(a_line_below_the_least_level_is_not_written),
+/* A full disk, and a reader that has gone: lines are lost, nothing else, and the next one that can be written is whole. */
+TEST(a_log_that_cannot_be_written)
+{
+    char line[4096];
+    int ends[2], saved = dup(STDERR_FILENO), full = open("/dev/full", O_WRONLY);
+    REQUIRE(full >= 0 && pipe(ends) == 0);
+    signal(SIGPIPE, SIG_IGN); /* as the worker does */
+    close(ends[0]);
+    int nowhere[] = {full, ends[1]};
+    for (int i = 0; i < 2; i++) {
+        dup2(nowhere[i], STDERR_FILENO);
+        for (int k = 0; k < 1000; k++)
+            mr_log(MR_LOG_ERROR, "lost", "k=%d", k);
+        dup2(saved, STDERR_FILENO);
+        close(nowhere[i]);
+    }
+    close(saved);
+    signal(SIGPIPE, SIG_DFL);
+    capture(false, MR_LOG_WARN, "job.done", "found", line);
+    EXPECT(strstr(line, "time=") == line && strstr(line, "event=job.done job=acme/1 note=\"found\"\n"));
+}
+
+TEST_MAIN(TEST_CASE(a_log_that_cannot_be_written), TEST_CASE(a_line_carries_level_event_and_pairs), TEST_CASE(a_line_below_the_least_level_is_not_written),
           TEST_CASE(nothing_a_value_holds_can_start_a_new_line))

@@ -4,7 +4,9 @@
 #include "tests/model/gguf_build.h"
 #include "tests/test.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Keys of every kind and two tensors: 2 x 32 F32 at 0 (256 bytes), 64 x 3 Q4_0 at 256 (108 bytes). */
@@ -358,6 +360,39 @@ TEST(files)
     mr_buf_fini(&b);
 }
 
+/* What a worker with this file open is told; a file that was replaced is not the one that it has. */
+TEST(a_file_that_changes_while_it_is_open)
+{
+    char path[] = "/tmp/mr_gguf_XXXXXX", other[sizeof path + 4];
+    struct mr_buf b = {0};
+    build_whole(&b);
+    for (int how = 0; how < 3; how++) { /* replaced, written to in place, cut off */
+        struct mr_gguf *gguf;
+        strcpy(path, "/tmp/mr_gguf_XXXXXX");
+        int fd = mkstemp(path);
+        REQUIRE(fd >= 0 && write(fd, b.p, b.n) == (ssize_t)b.n);
+        struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}}; /* the clock of files is coarse */
+        REQUIRE(futimens(fd, then) == 0 && mr_gguf_open(path, &gguf, NULL) == MR_OK);
+        EXPECT(!mr_gguf_changed(gguf));
+        snprintf(other, sizeof other, "%s.new", path);
+        int fresh = open(other, O_CREAT | O_WRONLY, 0600);
+        REQUIRE(fresh >= 0 && write(fresh, "GGUF", 4) == 4);
+        close(fresh);
+        if (how == 0)
+            REQUIRE(rename(other, path) == 0);
+        else if (how == 1)
+            REQUIRE(pwrite(fd, b.p, 1, 0) == 1);
+        else
+            REQUIRE(ftruncate(fd, 1) == 0);
+        EXPECT_EQ(mr_gguf_changed(gguf), how > 0);
+        mr_gguf_close(gguf);
+        close(fd);
+        unlink(path);
+        unlink(other);
+    }
+    mr_buf_fini(&b);
+}
+
 TEST(alignment_goes_to_its_number)
 {
     struct mr_buf b = {0};
@@ -370,5 +405,5 @@ TEST(alignment_goes_to_its_number)
     mr_buf_fini(&b);
 }
 
-TEST_MAIN(TEST_CASE(alignment_goes_to_its_number), TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key), TEST_CASE(every_truncation_is_refused),
+TEST_MAIN(TEST_CASE(a_file_that_changes_while_it_is_open), TEST_CASE(alignment_goes_to_its_number), TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key), TEST_CASE(every_truncation_is_refused),
           TEST_CASE(hostile_files_are_refused_by_name), TEST_CASE(limits_at_their_number), TEST_CASE(mutations_stay_inside), TEST_CASE(files))

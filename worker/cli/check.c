@@ -200,8 +200,8 @@ int mr_verb_check(struct mr_cli *cli, int argc, char **argv)
         {"prefix", "P", "what the topics' names begin with", MR_FLAG_SETTING, NULL, "kafka.prefix"},
         {"jobs", NULL, "a line a job too: what became of it", MR_FLAG_BOOL, &c.jobs, NULL},
         {"all", NULL, "print every complaint, not only the first 20", MR_FLAG_BOOL, &c.all, NULL},
-        {"deaths", "FILE", "lines \"<Unix ms> <worker.id>\": when workers died (- and *: the broker goes, is back); recovery begins there", MR_FLAG_TEXT,
-         &c.deaths, NULL},
+        {"deaths", "FILE", "lines \"<Unix ms> <worker.id>\": when workers died (- and *: the broker goes, is back); recovery begins there",
+         MR_FLAG_TEXT, &c.deaths, NULL},
     };
     const struct mr_flags_usage usage = {
         .synopsis = "check [--brokers LIST] [-c FILE]",

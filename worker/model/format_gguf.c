@@ -384,7 +384,7 @@ static enum mr_status gguf_make(const unsigned char *bytes, size_t size, bool ma
             munmap((void *)bytes, size);
         return mr_err_set(err, MR_ERR_NOMEM, "no memory");
     }
-    *gguf = (struct mr_gguf){.bytes = bytes, .size = size, .mapped = mapped};
+    *gguf = (struct mr_gguf){.bytes = bytes, .size = size, .mapped = mapped, .fd = -1};
     enum mr_status status = gguf_read(gguf, err);
     if (status) {
         mr_gguf_close(gguf);
@@ -399,9 +399,11 @@ enum mr_status mr_gguf_parse(const void *bytes, size_t size, struct mr_gguf **ou
     return gguf_make(bytes, size, false, out, err);
 }
 
+static int64_t written_ns(const struct stat *file) { return (int64_t)file->st_mtim.tv_sec * 1000000000 + file->st_mtim.tv_nsec; }
+
 enum mr_status mr_gguf_open(const char *path, struct mr_gguf **out, struct mr_err *err)
 {
-    struct stat before, after;
+    struct stat before;
     *out = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold us */
     if (fd < 0)
@@ -417,13 +419,24 @@ enum mr_status mr_gguf_open(const char *path, struct mr_gguf **out, struct mr_er
         status = mr_err_set(err, MR_ERR_IO, "%s: cannot be mapped: %s", path, strerror(errno));
     else if ((status = gguf_make(bytes, (size_t)before.st_size, true, out, &inner)) != MR_OK)
         mr_err_set(err, status, "%s: %s", path, inner.text);
-    if (!status && (fstat(fd, &after) || after.st_size != before.st_size)) {
+    if (status) {
+        close(fd);
+        return status;
+    }
+    (*out)->fd = fd;
+    (*out)->written_ns = written_ns(&before);
+    if (mr_gguf_changed(*out)) {
         mr_gguf_close(*out);
         *out = NULL;
-        status = mr_err_set(err, MR_ERR_IO, "%s: its size changed while it was read", path);
+        status = mr_err_set(err, MR_ERR_IO, "%s: it changed while it was read", path);
     }
-    close(fd);
     return status;
+}
+
+bool mr_gguf_changed(const struct mr_gguf *gguf)
+{
+    struct stat now;
+    return gguf && gguf->mapped && (fstat(gguf->fd, &now) || (size_t)now.st_size != gguf->size || written_ns(&now) != gguf->written_ns);
 }
 
 void mr_gguf_close(struct mr_gguf *gguf)
@@ -432,6 +445,8 @@ void mr_gguf_close(struct mr_gguf *gguf)
         return;
     if (gguf->mapped)
         munmap((void *)gguf->bytes, gguf->size);
+    if (gguf->fd >= 0)
+        close(gguf->fd);
     free(gguf->keys);
     free(gguf->tensors);
     free(gguf);

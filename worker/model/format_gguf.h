@@ -5,7 +5,8 @@
  * breaks a rule is refused with a sentence that names the key or tensor. Source: the format's public description (ggml, docs/gguf.md).
  *
  * What remains: the file is used in place, so a file cut short or written to by another process after open is read as it then is;
- * a page beyond the new end raises SIGBUS, which ends the process. Models belong in files that are replaced, not edited.
+ * a page beyond the new end raises SIGBUS, which ends the process, and so does a disk that cannot be read. mr_gguf_changed() tells
+ * who asks. Models belong in files that are replaced, not edited: a file that was replaced stays what it was for who has it open.
  * Read-only after open: any thread. */
 #ifndef MR_WORKER_MODEL_FORMAT_GGUF_H
 #define MR_WORKER_MODEL_FORMAT_GGUF_H
@@ -46,7 +47,9 @@ struct mr_gguf_key {
 struct mr_gguf {
     const unsigned char *bytes;     /* [size] the whole file */
     size_t size;
-    bool mapped;                    /* bytes is our mapping */
+    bool mapped;                    /* bytes is our mapping, */
+    int fd;                         /* of this file, which was written to last at */
+    int64_t written_ns;
     uint32_t version, alignment;
     struct mr_gguf_key *keys;       /* [n_keys] in the file's order */
     size_t n_keys;
@@ -61,6 +64,8 @@ enum mr_status mr_gguf_open(const char *path, struct mr_gguf **out, struct mr_er
 /* The same over bytes in memory, borrowed until close. */
 enum mr_status mr_gguf_parse(const void *bytes, size_t size, struct mr_gguf **out, struct mr_err *err);
 void mr_gguf_close(struct mr_gguf *gguf); /* NULL is fine */
+/* The file was written to or cut since it was opened: what is read of it now is not what was checked. NULL: no. */
+bool mr_gguf_changed(const struct mr_gguf *gguf);
 
 const struct mr_gguf_key *mr_gguf_key_find(const struct mr_gguf *gguf, const char *name); /* NULL: none */
 
