@@ -27,7 +27,7 @@ static void slack_of_class(const struct mr_sched *s, int c, struct slack *slack)
         slack_note(slack, class->decode_due[i], s->now.start_ns);
         slack->late |= class->decode_due[i] < behind_ns && !s->jobs[class->decode_jobs[i]].in_due;
     }
-    for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next) {
+    for (int32_t j = class->prefill_head; j >= 0; j = s->next[j]) {
         slack_note(slack, s->jobs[j].due_ns, s->now.start_ns);
         slack->late |= !s->jobs[j].in_due && s->jobs[j].due_ns < behind_ns;
     }

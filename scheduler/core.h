@@ -52,7 +52,7 @@ struct job {
     int64_t end_ns;            /* waiting: due_ns, else the deadline, else NEVER */
     const uint64_t *prefix;    /* as in `in`; NULL once cancelled, or of none */
     int64_t allowance;         /* waiting: the pick of its flow by which it goes (fair.c) */
-    int32_t next;              /* waiting: its flow's level; resident prefill: its class's prefills; free: next */
+    int32_t n_prefix;
     int32_t group;             /* waiting: its prefix group; -1 none */
     uint32_t match_changes;    /* the pool's changes in match_cells then */
     uint16_t match_cells[2];   /* of the last block found and of the first not found */
@@ -61,7 +61,6 @@ struct job {
     int32_t output;            /* tokens generated, all owners */
     int32_t predicted;         /* output length foreseen */
     int32_t place;             /* resident decode: index in its class's decodes */
-    int32_t n_prefix;
     int32_t shared;            /* resident: blocks found at admission */
     int32_t since_resume;      /* tokens generated since the last admission */
     int16_t preemptions;
@@ -71,13 +70,13 @@ struct job {
     int32_t hit_position;      /* before it, and not charged yet: charged as cached */
     int32_t high;              /* positions ever computed: below it is recomputation */
     int32_t named;             /* prefix blocks named so far */
+    int32_t prev;              /* of the scheduler's next */
     /* the rest */
     int32_t take;              /* prefill: tokens in the step that is planned or in flight; a decode's is its class's decode_take */
     int32_t slot;              /* resident: index of its block table storage */
     bool reserved;             /* resident: holds the blocks of its whole max_tokens */
     bool preempt_asked, infeasible, promoted, in_due;
     bool scavenged;            /* runs though its tenant is over its rate: not paid for from the bucket */
-    int32_t prev;              /* of next */
     int32_t cached;            /* prompt tokens found in the cache, first admission */
     int32_t overtaken;         /* as a head that did not fit */
     int32_t group_next, group_prev;
@@ -183,6 +182,8 @@ struct mr_sched {
     struct mr_block_pool pool;
     /* jobs.c */
     struct job *jobs;          /* [max_jobs] */
+    int32_t *next;             /* [max_jobs] of a job. Waiting: its flow's level; resident prefill: its class's prefills; free: next. By
+                                  itself, so that who walks a list can fetch the jobs ahead of him */
     int32_t *index;            /* [index_mask + 1] id -> job + 1, open addressing; 0: empty */
     int32_t index_mask;
     int32_t free_jobs, n_live;

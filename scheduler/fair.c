@@ -16,6 +16,8 @@
 
 #include "base/check.h"
 
+enum { FETCHED_AHEAD = 6 };
+
 static int64_t key_of(const struct flow *flow) { return flow->counter + flow->pending * FAIR_SCALE / flow->weight; }
 
 static void rekey(struct mr_sched *s, int class, uint32_t tenant)
@@ -149,13 +151,29 @@ static bool better(const struct mr_sched *s, const struct job *a, const struct j
     return a_rest != b_rest ? a_rest < b_rest : job_before(a, b);
 }
 
+/* Jobs of a list are fetched some places before they are looked at: their order in memory is nobody's. */
+static int32_t fetch_next(const struct mr_sched *s, int32_t ahead)
+{
+    if (ahead < 0)
+        return -1;
+    __builtin_prefetch(&s->jobs[ahead]);
+    return s->next[ahead];
+}
+
+static int32_t fetch_first(const struct mr_sched *s, int32_t head)
+{
+    for (int i = 0; i < FETCHED_AHEAD; i++)
+        head = fetch_next(s, head);
+    return head;
+}
+
 static int32_t flow_oldest(const struct mr_sched *s, const struct flow *flow)
 {
     int32_t oldest = -1;
     for (int level = 0; level < LEVELS; level++) {
         int32_t j = flow->head[level];
         while (j >= 0 && s->jobs[j].preempted_step == s->step)
-            j = s->jobs[j].next;
+            j = s->next[j];
         if (j >= 0 && (oldest < 0 || job_before(&s->jobs[j], &s->jobs[oldest])))
             oldest = j;
     }
@@ -177,7 +195,8 @@ static int32_t flow_aged(const struct mr_sched *s, struct flow *flow)
         return -1;
     flow->allowance = NEVER;
     for (int level = 0; level < LEVELS; level++)
-        for (int32_t j = flow->head[level], seen = 0; j >= 0 && seen < s->config.visible; j = s->jobs[j].next, seen++)
+        for (int32_t j = flow->head[level], ahead = fetch_first(s, j), seen = 0; j >= 0 && seen < s->config.visible;
+                j = s->next[j], ahead = fetch_next(s, ahead), seen++)
             if (s->jobs[j].allowance < flow->allowance && (level < LEVEL_PREEMPTED || s->jobs[j].preempted_step != s->step)) {
                 flow->allowance = s->jobs[j].allowance;
                 aged = j;
@@ -220,10 +239,9 @@ static int32_t level_best(struct mr_sched *s, struct flow *flow, int level)
         match_refresh(s, &s->jobs[best]);
         return best;
     }
-    for (int32_t j = flow->head[level]; j >= 0 && seen < s->config.visible; j = s->jobs[j].next) {
+    for (int32_t j = flow->head[level], ahead = fetch_first(s, j); j >= 0 && seen < s->config.visible;
+            j = s->next[j], ahead = fetch_next(s, ahead)) {
         struct job *job = &s->jobs[j];
-        if (job->next >= 0)
-            __builtin_prefetch(&s->jobs[job->next]);
         if (level == LEVEL_PREEMPTED && job->preempted_step == s->step)
             continue;
         if (!part_on(s, MR_PART_PREFIX))
@@ -268,7 +286,7 @@ static void flow_best(struct mr_sched *s, struct flow *flow)
 void fair_inserted(struct mr_sched *s, int32_t j)
 {
     struct flow *flow = job_flow(s, &s->jobs[j]);
-    int32_t ahead = s->jobs[j].next >= 0 ? 0 : flow->n_waiting - 1; /* what comes late and before others has nobody ahead */
+    int32_t ahead = s->next[j] >= 0 ? 0 : flow->n_waiting - 1; /* what comes late and before others has nobody ahead */
     s->jobs[j].allowance = flow->picks + GUARD_PICKS * ((int64_t)ahead + 1);
     flow->allowance = s->jobs[j].allowance < flow->allowance || flow->n_waiting == 1 ? s->jobs[j].allowance : flow->allowance;
     if (flow->best >= 0 && !flow->aged && s->jobs[j].preempted_step != s->step && better(s, &s->jobs[j], &s->jobs[flow->best]))

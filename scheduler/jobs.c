@@ -72,10 +72,10 @@ static void waiting_insert(struct mr_sched *s, int32_t j)
     int32_t *head = &flow->head[job->level], *tail = &flow->tail[job->level], after = *tail;
     while (after >= 0 && job_before(job, &s->jobs[after]))
         after = s->jobs[after].prev;
-    int32_t before = after >= 0 ? s->jobs[after].next : *head;
+    int32_t before = after >= 0 ? s->next[after] : *head;
     job->prev = after;
-    job->next = before;
-    *(after >= 0 ? &s->jobs[after].next : head) = j;
+    s->next[j] = before;
+    *(after >= 0 ? &s->next[after] : head) = j;
     *(before >= 0 ? &s->jobs[before].prev : tail) = j;
     job->state = JOB_WAITING;
     job->end_ns = job->due_ns != NEVER ? job->due_ns : job->in.deadline_ns ? job->in.deadline_ns : NEVER;
@@ -91,8 +91,8 @@ static void waiting_remove(struct mr_sched *s, int32_t j)
 {
     struct job *job = &s->jobs[j];
     struct flow *flow = job_flow(s, job);
-    *(job->prev >= 0 ? &s->jobs[job->prev].next : &flow->head[job->level]) = job->next;
-    *(job->next >= 0 ? &s->jobs[job->next].prev : &flow->tail[job->level]) = job->prev;
+    *(job->prev >= 0 ? &s->next[job->prev] : &flow->head[job->level]) = s->next[j];
+    *(s->next[j] >= 0 ? &s->jobs[s->next[j]].prev : &flow->tail[job->level]) = job->prev;
     groups_remove(s, j);
     flow->best = -1;
     if (s->classes[job->class].blocked_head == j)
@@ -160,10 +160,10 @@ static void resident_list(struct mr_sched *s, int32_t j)
     int32_t after = class->prefill_tail;
     while (after >= 0 && prefill_before(job, &s->jobs[after]))
         after = s->jobs[after].prev;
-    int32_t before = after >= 0 ? s->jobs[after].next : class->prefill_head;
+    int32_t before = after >= 0 ? s->next[after] : class->prefill_head;
     job->prev = after;
-    job->next = before;
-    *(after >= 0 ? &s->jobs[after].next : &class->prefill_head) = j;
+    s->next[j] = before;
+    *(after >= 0 ? &s->next[after] : &class->prefill_head) = j;
     *(before >= 0 ? &s->jobs[before].prev : &class->prefill_tail) = j;
 }
 
@@ -185,8 +185,8 @@ static void resident_unlist(struct mr_sched *s, int32_t j)
         job->place = -1;
         return;
     }
-    *(job->prev >= 0 ? &s->jobs[job->prev].next : &class->prefill_head) = job->next;
-    *(job->next >= 0 ? &s->jobs[job->next].prev : &class->prefill_tail) = job->prev;
+    *(job->prev >= 0 ? &s->next[job->prev] : &class->prefill_head) = s->next[j];
+    *(s->next[j] >= 0 ? &s->jobs[s->next[j]].prev : &class->prefill_tail) = job->prev;
 }
 
 void jobs_progress(struct mr_sched *s, int32_t j)
@@ -319,7 +319,7 @@ int32_t jobs_add(struct mr_sched *s, const struct mr_sched_job *in)
     if (j < 0)
         return -1;
     struct job *job = &s->jobs[j];
-    s->free_jobs = job->next;
+    s->free_jobs = s->next[j];
     *job = (struct job){.in = *in, .known = in->known_tokens, .order = s->order++, .admitted_ns = NEVER, .due_ns = NEVER, .place = -1,
                         .bucket = -1, .level = (int8_t)in->priority, .charged_position = in->charged_prompt + in->charged_output,
                         .output = in->charged_output, .prefix = in->n_prefix ? in->prefix : NULL, .n_prefix = in->prefix ? in->n_prefix : 0,
@@ -349,7 +349,7 @@ void jobs_forget(struct mr_sched *s, int32_t j)
     heap_remove(&s->timers, j);
     index_remove(s, job->in.id);
     job->state = JOB_FREE;
-    job->next = s->free_jobs;
+    s->next[j] = s->free_jobs;
     s->free_jobs = j;
     s->n_live--;
 }
@@ -370,15 +370,16 @@ bool jobs_open(struct mr_sched *s)
         memset(s->jobs, 0, (size_t)c->max_jobs * sizeof *s->jobs);
     s->index = calloc((size_t)index_size, sizeof *s->index);
     s->slots = calloc(seqs, sizeof *s->slots);
+    s->next = calloc((size_t)c->max_jobs, sizeof *s->next);
     s->pinned = calloc((size_t)s->table_blocks, sizeof *s->pinned);
     s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);
     s->flows = aligned_alloc(_Alignof(struct flow), (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
     if (s->flows)
         memset(s->flows, 0, (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
-    if (!s->jobs || !s->index || !s->pinned || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
+    if (!s->jobs || !s->next || !s->index || !s->pinned || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
         return false;
     for (int32_t j = 0; j < c->max_jobs; j++)
-        s->jobs[j].next = j + 1 < c->max_jobs ? j + 1 : -1;
+        s->next[j] = j + 1 < c->max_jobs ? j + 1 : -1;
     for (int32_t i = 0; i < c->max_seqs; i++)
         s->slots[s->n_slots++] = c->max_seqs - 1 - i;
     for (size_t f = 0; f < (size_t)c->max_tenants * CLASSES; f++) {
@@ -408,6 +409,7 @@ bool jobs_open(struct mr_sched *s)
 void jobs_close(struct mr_sched *s)
 {
     free(s->jobs);
+    free(s->next);
     free(s->index);
     free(s->slots);
     free(s->pinned);
@@ -453,7 +455,7 @@ static void check_class(const struct mr_sched *s, int c, int32_t *live, int64_t 
         *references += job->table.n_blocks;
     }
     CHECK(context == class->decode_context && taken == class->n_taken);
-    for (int32_t j = class->prefill_head; j >= 0; prev = j, j = s->jobs[j].next, resident++) {
+    for (int32_t j = class->prefill_head; j >= 0; prev = j, j = s->next[j], resident++) {
         check_resident(s, &s->jobs[j], c);
         CHECK(s->jobs[j].place < 0 && s->jobs[j].prev == prev && (prev < 0 || !prefill_before(&s->jobs[j], &s->jobs[prev])));
         *references += s->jobs[j].table.n_blocks;
@@ -467,7 +469,7 @@ static void check_class(const struct mr_sched *s, int c, int32_t *live, int64_t 
         const struct flow *flow = &s->flows[(size_t)c * (size_t)s->config.max_tenants + (size_t)t];
         int32_t n = 0;
         for (int level = 0; level < LEVELS; level++)
-            for (int32_t j = flow->head[level], before = -1; j >= 0; before = j, j = s->jobs[j].next, n++) {
+            for (int32_t j = flow->head[level], before = -1; j >= 0; before = j, j = s->next[j], n++) {
                 const struct job *job = &s->jobs[j];
                 CHECK(job->state == JOB_WAITING && job->class == c && job->level == level && job->prev == before);
                 CHECK(job_flow(s, job) == flow && jobs_find(s, job->in.id) == j && (before < 0 || !job_before(job, &s->jobs[before])));
@@ -491,7 +493,7 @@ void jobs_check(const struct mr_sched *s)
     for (int32_t b = 0; b < s->pool.n_blocks; b++)
         counted += s->pool.references[b];
     CHECK(counted == references); /* no block leaks, none is held twice by mistake */
-    for (int32_t j = s->free_jobs; j >= 0; j = s->jobs[j].next, n_free++)
+    for (int32_t j = s->free_jobs; j >= 0; j = s->next[j], n_free++)
         CHECK(s->jobs[j].state == JOB_FREE);
     CHECK(live == s->n_live && live + n_free == s->config.max_jobs);
     CHECK(n_resident + s->n_slots == s->config.max_seqs);

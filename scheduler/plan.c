@@ -165,7 +165,7 @@ static void prefill_class(struct mr_sched *s, int c, int32_t most)
     struct class *class = &s->classes[c];
     int64_t end = s->now.load.tokens + most;
     class->stop = MR_WAIT_TURN;
-    for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
+    for (int32_t j = class->prefill_head; j >= 0; j = s->next[j])
         if (!s->jobs[j].take && !prefill_take(s, j, (int32_t)(end - s->now.load.tokens))) {
             class->stop = MR_WAIT_BUDGET;
             return;
@@ -213,7 +213,7 @@ static void prefill_rest(struct mr_sched *s, int c)
         return;
     }
     class->stop = class->n_waiting ? MR_WAIT_BLOCKS : MR_WAIT_TURN;
-    for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next)
+    for (int32_t j = class->prefill_head; j >= 0; j = s->next[j])
         if (!s->jobs[j].take && !prefill_take(s, j, s->config.max_step_tokens))
             return;
 }
@@ -298,7 +298,7 @@ static void emit_all(struct mr_sched *s)
     for (int i = 0; i < CLASSES; i++)
         emit_decodes(s, &s->classes[LAST_FIRST[i]]);
     for (int i = 0; i < CLASSES; i++)
-        for (int32_t j = s->classes[LAST_FIRST[i]].prefill_head; j >= 0; j = s->jobs[j].next)
+        for (int32_t j = s->classes[LAST_FIRST[i]].prefill_head; j >= 0; j = s->next[j])
             emit_prefill(s, j);
     CHECK(s->n_items == s->now.n_items);
 }

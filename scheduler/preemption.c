@@ -114,7 +114,7 @@ static int32_t gather(struct mr_sched *s, const struct need *need, int excused, 
             struct resident it = {class->decode_jobs[i], c, item->start, item->n_blocks, &class->decode_tenure[i]};
             n = gather_one(s, &it, n, need, excused);
         }
-        for (int32_t j = class->prefill_head; j >= 0; j = s->jobs[j].next) {
+        for (int32_t j = class->prefill_head; j >= 0; j = s->next[j]) {
             const struct tenure tenure = job_tenure(s, &s->jobs[j]);
             struct resident it = {j, c, s->jobs[j].computed, s->jobs[j].table.n_blocks, &tenure};
             n = gather_one(s, &it, n, need, excused);

@@ -74,7 +74,7 @@ static int32_t jobs_before(const struct mr_sched *s, const struct job *job)
     const struct flow *flow = job_flow(s, job);
     int32_t n = 0;
     for (int level = job->level; level < LEVELS; level++)
-        for (int32_t j = flow->head[level]; j >= 0 && &s->jobs[j] != job; j = s->jobs[j].next)
+        for (int32_t j = flow->head[level]; j >= 0 && &s->jobs[j] != job; j = s->next[j])
             n++;
     return n;
 }

@@ -44,7 +44,7 @@ TEST(a_flow_is_kept_in_order_of_arrival_by_priority)
     const struct flow *flow = flow_of(s, MR_TIER_STANDARD, 0);
     EXPECT_EQ(s->jobs[flow->head[5]].in.id, 3);
     int32_t j = flow->head[0];
-    for (int i = 0; i < 4; i++, j = s->jobs[j].next) {
+    for (int i = 0; i < 4; i++, j = s->next[j]) {
         REQUIRE(j >= 0);
         EXPECT_EQ(s->jobs[j].in.id, order[i]);
     }
