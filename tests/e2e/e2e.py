@@ -74,7 +74,7 @@ class Worker:
 class Test:
     """One configuration with topics of its own, its workers, and what is expected of its jobs."""
 
-    def __init__(self, arguments, name, model, settings=""):
+    def __init__(self, arguments, name, model, settings="", kafka=""):
         self.bin, self.work, self.prefix = arguments.bin, arguments.work, name + "."
         self.kafka, self.redis = Kafka(os.environ["KAFKA_BOOTSTRAP"], arguments.work), arguments.redis
         self.config, self.model = "%s/%s.conf" % (arguments.work, name), model
@@ -84,9 +84,9 @@ class Test:
         self.bad = []         # Bad
         self.sent = 0
         with open(self.config, "w") as file:
-            file.write('model = "%s";\nmodel_name = "m";\nkafka = { brokers = "%s"; prefix = "%s"; group = "%s"; partitions = 4; };\n'
+            file.write('model = "%s";\nmodel_name = "m";\nkafka = { brokers = "%s"; prefix = "%s"; group = "%s"; partitions = 4; %s };\n'
                        'redis = { address = "%s"; };\n%s\n'
-                       % (model, self.kafka.bootstrap, self.prefix, name, self.redis, settings))
+                       % (model, self.kafka.bootstrap, self.prefix, name, kafka, self.redis, settings))
         if not arguments.dev_broker:
             subprocess.run([self.bin, "topics", "create", "-c", self.config], check=True, stdout=subprocess.DEVNULL)
 

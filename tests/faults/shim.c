@@ -3,12 +3,15 @@
  *
  *     clock_ms     added to the wall clock (never to CLOCK_MONOTONIC), and taken off again where a wait ends at a time of it
  *     no_threads   no thread can be created
- *     cut          nothing comes from or goes to the ports of `port`, and no connection to them can be opened */
+ *     cut          nothing comes from or goes to the ports of `port`, and no connection to them can be opened
+ *     slow         every call sends to, or takes from, these ports so many bytes at most (0: as many as it likes)
+ *     stall        the first thread, which is the worker's log thread, does not come back from poll() */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -23,9 +26,9 @@
 
 enum { PORTS = 4 };
 
-struct page { /* faults.py writes it: struct "<qiii4i" */
+struct page { /* surroundings.py writes it: struct "<qiiiii4i" */
     _Atomic int64_t clock_ms;
-    _Atomic int32_t no_threads, cut, reserved, port[PORTS];
+    _Atomic int32_t no_threads, cut, slow, stall, reserved, port[PORTS];
 };
 
 static struct page calm;
@@ -128,14 +131,44 @@ static int cut_off(const struct sockaddr *address)
     return 0;
 }
 
-static int cut_socket(int fd)
+static int faulty_peer(int fd)
 {
     struct sockaddr_storage address;
     socklen_t n = sizeof address;
-    if (!page->cut || getpeername(fd, (struct sockaddr *)&address, &n) != 0 || !cut_off((struct sockaddr *)&address))
+    return (page->cut || page->slow) && getpeername(fd, (struct sockaddr *)&address, &n) == 0 && cut_off((struct sockaddr *)&address);
+}
+
+static int cut_socket(int fd)
+{
+    if (!page->cut || !faulty_peer(fd))
         return 0;
     errno = ETIMEDOUT;
     return 1;
+}
+
+/* How many of n bytes a call may move. */
+static size_t allowed(int fd, size_t n)
+{
+    size_t most = page->slow > 0 && faulty_peer(fd) ? (size_t)page->slow : n;
+    return n < most ? n : most;
+}
+
+/* The message's first bytes only, when they must be few; `one` keeps them. */
+static const struct msghdr *shortened(int fd, const struct msghdr *message, struct msghdr *copy, struct iovec *one)
+{
+    if (!page->slow || !faulty_peer(fd))
+        return message;
+    for (size_t i = 0; i < message->msg_iovlen; i++) {
+        *one = message->msg_iov[i];
+        if (one->iov_len == 0)
+            continue;
+        one->iov_len = allowed(fd, one->iov_len);
+        *copy = *message;
+        copy->msg_iov = one;
+        copy->msg_iovlen = 1;
+        return copy;
+    }
+    return message;
 }
 
 int connect(int fd, const struct sockaddr *address, socklen_t n)
@@ -151,23 +184,39 @@ int connect(int fd, const struct sockaddr *address, socklen_t n)
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     REAL(sendmsg);
-    return cut_socket(fd) ? -1 : real(fd, message, flags);
+    struct msghdr copy;
+    struct iovec one;
+    return cut_socket(fd) ? -1 : real(fd, shortened(fd, message, &copy, &one), flags);
 }
 
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     REAL(recvmsg);
-    return cut_socket(fd) ? -1 : real(fd, message, flags);
+    struct msghdr copy;
+    struct iovec one;
+    return cut_socket(fd) ? -1 : real(fd, (struct msghdr *)(uintptr_t)shortened(fd, message, &copy, &one), flags);
 }
 
 ssize_t send(int fd, const void *data, size_t n, int flags)
 {
     REAL(send);
-    return cut_socket(fd) ? -1 : real(fd, data, n, flags);
+    return cut_socket(fd) ? -1 : real(fd, data, allowed(fd, n), flags);
 }
 
 ssize_t recv(int fd, void *data, size_t n, int flags)
 {
     REAL(recv);
-    return cut_socket(fd) ? -1 : real(fd, data, n, flags);
+    return cut_socket(fd) ? -1 : real(fd, data, allowed(fd, n), flags);
+}
+
+/* --- the log thread --- */
+
+int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    REAL(poll);
+    while (page->stall && gettid() == getpid()) {
+        const struct timespec pause = {.tv_nsec = 50000000};
+        nanosleep(&pause, NULL);
+    }
+    return real(fds, n, timeout_ms);
 }

@@ -16,17 +16,20 @@ import time
 here = os.path.dirname(os.path.abspath(__file__))
 DEPLOY = os.path.join(here, "..", "..", "deploy")
 SESSION_S = 6               # session.timeout.ms of the workers
-GROUP = {"kill": 6, "stop": 3, "pause": 1, "drain": 3, "cut": 2, "broker_kill": 2, "broker_stop": 2, "broker_full": 1}    # kind -> weight
+MAX_POLL_S = 8              # max.poll.interval.ms, as faults.py sets it
+GROUP = {"kill": 6, "stop": 3, "pause": 1, "drain": 3, "cut": 2, "slow": 1, "stall": 1,
+         "broker_kill": 2, "broker_stop": 2, "broker_full": 1}    # kind -> weight
 SIDE = {"redis_kill": 1, "redis_flush": 1, "redis_readonly": 1, "redis_stop": 1, "redis_full": 1, "redis_noscript": 1, "redis_wrongtype": 1,
         "clock_forward": 1, "clock_back": 1, "descriptors": 1, "threads": 1, "reset": 1}
 
 
 class Page:
     """The page that a worker's shim reads (shim.c)."""
-    FORM = "<qiii4i"
+    FORM = "<qiiiii4i"
 
     def __init__(self, path, ports):
-        self.path, self.clock_ms, self.no_threads, self.cut, self.ports = path, 0, 0, 0, (ports + [0] * 4)[:4]
+        self.path, self.ports = path, (ports + [0] * 4)[:4]
+        self.clock_ms = self.no_threads = self.cut = self.slow = self.stall = 0
         with open(path, "wb") as file:
             file.write(b"\0" * mmap.PAGESIZE)
         with open(path, "r+b") as file:
@@ -35,7 +38,8 @@ class Page:
 
     def write(self, **changes):
         self.__dict__.update(changes)
-        self.memory[:struct.calcsize(self.FORM)] = struct.pack(self.FORM, self.clock_ms, self.no_threads, self.cut, 0, *self.ports)
+        self.memory[:struct.calcsize(self.FORM)] = struct.pack(self.FORM, self.clock_ms, self.no_threads, self.cut, self.slow,
+                                                                     self.stall, 0, *self.ports)
 
 
 def cpu_seconds(pid):
@@ -87,8 +91,10 @@ class Surroundings:
         self.node = 0
         self.sending = threading.Lock() # held by who sends jobs, and while a broker is away
         self.broker_away = []       # (from, to) in seconds, of time.time()
+        self.broker_kinds = []      # of each the fault
         self.pauses = []            # (worker, from, to)
         self.away_cpu = []          # a worker's share of one core while no broker answers
+        self.stalled = []           # workers whose log thread came too late
         self.done = []              # (kind, at)
 
     def kinds(self, table):
@@ -141,6 +147,27 @@ class Surroundings:
         self.pauses.append((worker.name, begin, time.time()))
         time.sleep(3)
 
+    def slow(self):
+        """A link that takes a byte at a time, for a while."""
+        worker = self.keeper.pick(self.rng)
+        begin = time.time()
+        worker.page.write(slow=1)
+        time.sleep(self.rng.uniform(2, SESSION_S))
+        worker.page.write(slow=0)
+        self.pauses.append((worker.name, begin, time.time()))
+        time.sleep(2)
+
+    def stall(self):
+        """Its log thread comes too late to poll, while its heartbeats go on: the client leaves the group by itself, and joins again."""
+        worker = self.keeper.pick(self.rng)
+        begin = time.time()
+        worker.page.write(stall=1)
+        time.sleep(MAX_POLL_S + 2)
+        worker.page.write(stall=0)
+        self.pauses.append((worker.name, begin, time.time()))
+        self.stalled.append(worker.name)
+        time.sleep(2)
+
     # --- brokers ---
 
     def broker_pid(self):
@@ -156,8 +183,9 @@ class Surroundings:
             time.sleep(0.5)
         raise RuntimeError("the broker does not start again")
 
-    def away(self, begin):
+    def away(self, begin, kind):
         self.broker_away.append((begin, time.time()))
+        self.broker_kinds.append(kind)
         time.sleep(3 if self.brokers == 1 else 12)     # three: until the node is in sync again, so that the next may go
         self.node = (self.node + 1) % self.brokers
 
@@ -167,7 +195,7 @@ class Surroundings:
             os.kill(self.broker_pid(), signal.SIGKILL)
             time.sleep(self.rng.uniform(0.2, 3))
             self.start_brokers()
-        self.away(begin)
+        self.away(begin, "broker_kill")
 
     def broker_stop(self):
         with self.sending:
@@ -175,7 +203,7 @@ class Surroundings:
             os.kill(pid, signal.SIGSTOP)
             time.sleep(self.rng.uniform(3, SESSION_S + 2))
             os.kill(pid, signal.SIGCONT)
-        self.away(begin)
+        self.away(begin, "broker_stop")
 
     def broker_still(self):
         """Stopped for long enough that every job of before has been computed: what the workers still burn is waiting."""
@@ -187,7 +215,7 @@ class Surroundings:
         after = {w: cpu_seconds(w.process.pid) for w in before}
         self.away_cpu = [(after[w] - before[w]) / 5 for w in before if before[w] is not None and after[w] is not None]
         os.kill(pid, signal.SIGCONT)
-        self.away(begin)
+        self.away(begin, "broker_still")
 
     def fill(self, path):
         with open(path, "wb") as file:
@@ -210,7 +238,7 @@ class Surroundings:
                 pass
             time.sleep(0.3)
             self.start_brokers()
-        self.away(begin)
+        self.away(begin, "broker_full")
 
     # --- Redis ---
 
