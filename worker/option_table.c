@@ -163,6 +163,9 @@ static const struct mr_option table[] = {
            "What a step costs, as `millrace bench calibrate --out FILE` writes it. Empty: measured at start."),
     TIME("scheduler.calibrate", scheduler.calibrate_ms, "2s", 0, 600000,
          "At most so long is measured at start what a step costs. 0: not at all; without a cost service levels shape no step."),
+    STRING("scheduler.calibration", scheduler.calibration, "", NULL,
+           "Folder that keeps what was measured for the next start of the same model, device, sizes and program, for a day; for instance "
+           "~/.cache/millrace, written out. Empty: every start measures."),
     BOOL("scheduler.track", scheduler.track, "true", "Follow the cost of steps while the worker runs."),
     INT("scheduler.window", scheduler.window_tokens, "8192", 0, 16777216,
         "How much more weighted service, in tokens, a tenant may have had than the least before it must wait: room for cached beginnings."),

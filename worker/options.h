@@ -90,6 +90,7 @@ struct mr_options {
         int64_t policy;                                /* an index of mr_policy_names */
         const char *cost;                              /* step_cost.h; "": measured at start */
         int64_t calibrate_ms;                          /* 0: nothing is measured */
+        const char *calibration;                       /* folder of calibration_cache.h; "": none */
         bool track;
         int64_t window_tokens, floor_tokens, forced_chunk; /* the last two: 0 follows from the device */
         int64_t pace_permille, backfill_keep_permille;

@@ -1,7 +1,9 @@
 #include "worker/serving.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "worker/calibration.h"
+#include "worker/calibration_cache.h"
 #include "worker/contract.h"
 #include "worker/policy.h"
 
@@ -31,8 +33,17 @@ static enum mr_status serving_open_bundle(const struct mr_options *options, stru
     return mr_bundle_open(&bundle, &out->bundle, err);
 }
 
-/* The cost of a step: given, measured now, or none. */
-static enum mr_status serving_cost(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
+static bool serving_key(const struct mr_options *options, const struct mr_bundle *bundle, char key[MR_CALIBRATION_KEY_BYTES])
+{
+    struct mr_calibration_identity identity = {
+        .model = mr_model_digest(bundle->model), .path = bundle->ops->path(bundle->device), .weights = options->engine.weights,
+        .threads = options->engine.threads, .block_tokens = options->kv.block_tokens, .kv_type = options->kv.type,
+        .max_seqs = options->engine.max_seqs, .max_step_tokens = options->engine.max_step_tokens, .max_logits = options->engine.max_logits};
+    return mr_calibration_key(&identity, key);
+}
+
+/* false: the device is too slow for the time there is, or *status is an error. */
+static bool serving_measure(const struct mr_options *options, struct mr_serving *out, enum mr_status *status, struct mr_err *err)
 {
     struct mr_step_sample samples[MR_CALIBRATION_SAMPLES_MAX];
     struct mr_sched_config *sched = &out->engine_options.sched;
@@ -40,22 +51,42 @@ static enum mr_status serving_cost(const struct mr_options *options, struct mr_s
                                                   options->scheduler.calibrate_ms * MR_NS_PER_MS};
     char text[MR_STEP_COST_TEXT_BYTES];
     int32_t n;
+    *status = mr_calibration_grid(out->bundle, &limits, samples, &n, err);
+    if (*status != MR_OK)
+        return false;
+    if (!mr_step_cost_fit(samples, n, &sched->cost)) {
+        mr_log(MR_LOG_WARN, "scheduler.uncalibrated", "steps=%d note=\"too slow for scheduler.calibrate: service levels shape no step\"", n);
+        return false;
+    }
+    mr_step_cost_print(&sched->cost, text);
+    mr_log(MR_LOG_INFO, "scheduler.calibrated", "steps=%d error=%.3f cost=\"%s\"", n, mr_step_cost_error(&sched->cost, samples, n, 0.5), text);
+    return true;
+}
+
+/* The cost of a step: given, kept from an earlier start, measured now, or none. */
+static enum mr_status serving_cost(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
+{
+    struct mr_sched_cost *cost = &out->engine_options.sched.cost;
+    const char *folder = options->scheduler.calibration;
+    char key[MR_CALIBRATION_KEY_BYTES], text[MR_STEP_COST_TEXT_BYTES];
+    enum mr_status status;
     if (options->scheduler.cost[0]) {
-        mr_step_cost_parse(options->scheduler.cost, &sched->cost);
+        mr_step_cost_parse(options->scheduler.cost, cost);
         return MR_OK;
     }
     if (options->scheduler.calibrate_ms == 0)
         return MR_OK;
-    enum mr_status status = mr_calibration_grid(out->bundle, &limits, samples, &n, err);
-    if (status != MR_OK)
-        return status;
-    if (!mr_step_cost_fit(samples, n, &sched->cost)) {
-        mr_log(MR_LOG_WARN, "scheduler.uncalibrated", "steps=%d note=\"too slow for scheduler.calibrate: service levels shape no step\"", n);
+    const struct mr_clock clock = mr_clock_system();
+    int64_t now_s = mr_clock_wall_ms(&clock) / 1000;
+    bool keyed = folder[0] && serving_key(options, out->bundle, key);
+    if (keyed && mr_calibration_cache_load(folder, key, now_s, cost)) {
+        mr_step_cost_print(cost, text);
+        mr_log(MR_LOG_INFO, "scheduler.calibrated", "steps=0 from=\"%s\" cost=\"%s\"", folder, text);
         return MR_OK;
     }
-    mr_step_cost_print(&sched->cost, text);
-    mr_log(MR_LOG_INFO, "scheduler.calibrated", "steps=%d error=%.3f cost=\"%s\"", n, mr_step_cost_error(&sched->cost, samples, n, 0.5), text);
-    return MR_OK;
+    if (serving_measure(options, out, &status, err) && keyed && !mr_calibration_cache_store(folder, key, now_s, cost))
+        mr_log(MR_LOG_WARN, "scheduler.calibration_unkept", "folder=\"%s\"", folder);
+    return status;
 }
 
 static struct mr_sched_config serving_sched(const struct mr_options *options, const struct mr_bundle *bundle)

@@ -3,6 +3,10 @@
 #include "tests/test.h"
 #include "worker/serving.h"
 
+#include <dirent.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 static bool open_tiny(struct mr_options *options, struct mr_serving *serving)
 {
     const char *sets[] = {"model=synthetic:tiny", "kv.memory=8MiB", "engine.device=cpu", "engine.threads=1", "scheduler.calibrate=0",
@@ -68,4 +72,32 @@ TEST(serving_plans_with_it)
     mr_options_fini(&options);
 }
 
-TEST_MAIN(TEST_CASE(a_grid_within_the_engines_sizes), TEST_CASE(the_same_seed_gives_the_same_steps), TEST_CASE(serving_plans_with_it))
+/* The second start measures nothing: it takes what the first found, to the last digit. */
+TEST(the_next_start_takes_what_was_kept)
+{
+    char folder[] = "/tmp/millrace-calibration-XXXXXX", option[96];
+    REQUIRE(mkdtemp(folder));
+    snprintf(option, sizeof option, "scheduler.calibration=%s", folder);
+    const char *sets[] = {"model=synthetic:tiny", "kv.memory=8MiB", "engine.device=cpu", "engine.threads=1", "engine.max_step_tokens=64",
+                          "engine.max_seqs=8", option};
+    struct mr_sched_cost cost[2];
+    for (int start = 0; start < 2; start++) {
+        struct mr_options options;
+        struct mr_serving serving;
+        REQUIRE(mr_options_open(&options, NULL, sets, 7, NULL) == MR_OK);
+        REQUIRE(mr_serving_open(&options, &serving, NULL) == MR_OK);
+        cost[start] = serving.engine_options.sched.cost;
+        mr_serving_close(&serving);
+        mr_options_fini(&options);
+    }
+    EXPECT(cost[0].token_ps > 0 && memcmp(&cost[0], &cost[1], sizeof cost[0]) == 0);
+    DIR *dir = opendir(folder);
+    REQUIRE(dir);
+    for (struct dirent *entry; (entry = readdir(dir));)
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    EXPECT_EQ(rmdir(folder), 0);
+}
+
+TEST_MAIN(TEST_CASE(a_grid_within_the_engines_sizes), TEST_CASE(the_same_seed_gives_the_same_steps), TEST_CASE(serving_plans_with_it),
+          TEST_CASE(the_next_start_takes_what_was_kept))
