@@ -185,7 +185,7 @@ class Load(threading.Thread):
             for name in cancels:    # of the handful before: they run by now
                 self.lines("control", [(name, json.dumps({"v": 1, "kind": "cancel", "job": name, "by": "faults"}))])
             cancels = self.handful(first, n)
-            self.over.wait(self.rest)
+            self.over.wait(self.rest * (1 if first < self.jobs else 3))
 
 
 class Timeline(Verdict):
