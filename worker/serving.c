@@ -1,3 +1,9 @@
+/* Owns what a process serves with, opened in this order: bundle, admission to it, the cost of a step, the profile that follows from the
+ * cost, engine.
+ *
+ * 1. A cost comes from one place: option scheduler.cost, else a file that an earlier start left (calibration_cache.h), else timed steps,
+ * which must come before the engine: they write the cache at will. 2. What could not be measured or kept is told and is no failure.
+ * Rejected: a calibration beside the first jobs; their tokens would wait for it. Before any thread. */
 #include "worker/serving.h"
 
 #include "base/clock.h"

@@ -91,6 +91,24 @@ TEST(the_cap_is_one_and_a_half_shares_of_the_pool)
     mr_sched_close(s);
 }
 
+/* 32 jobs of 8 tokens fill a step: the picks until LOOKS_PER_STEP compare 64 tenants each, those after it 8. */
+TEST(a_step_of_many_admissions_compares_fewer_tenants_for_the_later)
+{
+    struct mr_sched_config config = hand_config(1024, 64);
+    config.max_tenants = config.max_jobs = 128;
+    struct mr_sched *s = hand_open(&config);
+    REQUIRE(s);
+    for (uint64_t id = 1; id <= 128; id++)
+        hand_submit(s, id, (uint32_t)id - 1, MR_TIER_STANDARD, 8, 4);
+    struct mr_sched_plan plan = hand_step(s, 0, 0);
+    int full = LOOKS_PER_STEP / FLOWS_LOOKED_AT;
+    EXPECT_EQ(plan.n_items, 32);
+    EXPECT_EQ(s->classes[MR_TIER_STANDARD].looked, full * FLOWS_LOOKED_AT + (32 - full) * FLOWS_LOOKED_AT_LATE);
+    for (uint32_t tenant = 0; tenant < 128; tenant++)
+        EXPECT(flow_of(s, MR_TIER_STANDARD, tenant)->n_resident <= 1);
+    mr_sched_close(s);
+}
+
 TEST(bulk_blends_by_what_binds_the_step)
 {
     for (int memory = 0; memory < 2; memory++) {
@@ -109,4 +127,5 @@ TEST(bulk_blends_by_what_binds_the_step)
 
 TEST_MAIN(TEST_CASE(charges_input_hits_and_outputs_once), TEST_CASE(the_least_weighted_service_goes_first),
           TEST_CASE(who_returns_is_lifted_to_the_highest_least), TEST_CASE(pending_counts_for_the_choice_and_a_cancel_refunds_nothing),
-          TEST_CASE(the_cap_is_one_and_a_half_shares_of_the_pool), TEST_CASE(bulk_blends_by_what_binds_the_step))
+          TEST_CASE(the_cap_is_one_and_a_half_shares_of_the_pool), TEST_CASE(a_step_of_many_admissions_compares_fewer_tenants_for_the_later),
+          TEST_CASE(bulk_blends_by_what_binds_the_step))
