@@ -10,6 +10,7 @@
  * other. Limits are of this machine, with the threads that the engine has. One thread. */
 #include "base/hash.h"
 #include "worker/cli/bench.h"
+#include "worker/cli/bench_load.h"
 #include "worker/serving.h"
 
 #include <stdio.h>
@@ -271,12 +272,19 @@ static bool bench_grow(struct mr_cli *cli, int64_t jobs)
 int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
 {
     struct bench_setting asked = {0, 128, 64}, settings[BENCH_SETTINGS_MAX];
+    struct mr_bench_load load = {.parts_s = 0.5};
+    bool offline = false;
     static const int64_t usual[BENCH_SETTINGS_MAX] = {1, 4, 16, 64};
     const struct mr_flag flags[] = {
         MR_FLAG_ROW_MODEL,
         {"jobs", "N", "jobs at once (none: 1, 4, 16 and 64)", MR_FLAG_INT, &asked.jobs, NULL},
         {"prompt-tokens", "P", "of each (128)", MR_FLAG_INT, &asked.prompt_tokens, NULL},
         {"output-tokens", "O", "of each (64)", MR_FLAG_INT, &asked.output_tokens, NULL},
+        {"offline", NULL, "all jobs (none: 3000) are queued at start, and what does not run yet waits: --max-seqs", MR_FLAG_BOOL, &offline, NULL},
+        {"arrivals", "R", "jobs arrive at random, R a second", MR_FLAG_NUMBER, &load.arrivals, NULL},
+        {"steps", NULL, "500 consecutive steps of the jobs side by side, beside replays of the recorded step", MR_FLAG_BOOL, &load.steps, NULL},
+        {"parts", "S", "offline: look every S seconds at what a step is made of (0.5; 0: never)", MR_FLAG_NUMBER, &load.parts_s, NULL},
+        MR_FLAG_ROW_MAX_SEQS,
         MR_FLAG_ROW_DEVICE,
         MR_FLAG_ROW_THREADS,
         MR_FLAG_ROW_PRECISION,
@@ -284,7 +292,7 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
         MR_FLAG_ROW_MAX_STEP_TOKENS,
     };
     const struct mr_flags_usage usage = {
-        .synopsis = "bench engine --model M [--jobs N] [--prompt-tokens P] [--output-tokens O]",
+        .synopsis = "bench engine --model M [--jobs N] [--prompt-tokens P] [--output-tokens O] [--offline] [--arrivals R] [--steps]",
         .about = "Tokens a second for prompts and for outputs, latencies, the host's part of a step, and the share of what this machine\n"
                  "can read and multiply, measured in the same run.",
         .flags = flags,
@@ -296,6 +304,11 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
     if (asked.jobs < 0 || asked.jobs > BENCH_JOBS_MAX || asked.prompt_tokens < 1 || asked.prompt_tokens > 1 << 20 || asked.output_tokens < 1 ||
         asked.output_tokens > 1 << 20)
         return mr_cli_misuse("at most %d jobs; at least one prompt and one output token", BENCH_JOBS_MAX);
+    if (offline || load.arrivals > 0 || load.steps) {
+        load.jobs = asked.jobs ? asked.jobs : load.steps ? 1 : 3000;
+        load.prompt_tokens = asked.prompt_tokens, load.output_tokens = asked.output_tokens;
+        return mr_bench_load(cli, &load);
+    }
     int n = 0;
     for (int i = 0; asked.jobs == 0 && i < BENCH_SETTINGS_MAX; i++)
         settings[n++] = (struct bench_setting){usual[i], asked.prompt_tokens, asked.output_tokens};

@@ -40,16 +40,18 @@ void mr_forward_close(struct mr_forward *f)
     *f = (struct mr_forward){0};
 }
 
+static bool runs(const struct mr_forward *f, enum mr_model_part part) { return !f->only || f->only & part; }
+
 static enum mr_status norm(const struct mr_forward *f, const void *delta, const float *gain, int32_t rows)
 {
-    return f->weights->ops->norm(f->weights->device, &(struct mr_norm_params){
+    return !runs(f, MR_MODEL_REST) ? MR_OK : f->weights->ops->norm(f->weights->device, &(struct mr_norm_params){
         .residual = f->residual, .delta = delta, .out = f->normed, .gain = gain, .gain_offset = f->shape->norm_gain_offset,
         .epsilon = f->shape->norm_epsilon, .rows = rows, .n = f->shape->hidden});
 }
 
 static enum mr_status matmul(const struct mr_forward *f, const struct mr_weight *weight, const void *in, void *out, int32_t rows)
 {
-    return f->weights->ops->matmul(f->weights->device, &(struct mr_matmul_params){.weight = weight, .in = in, .out = out, .rows = rows});
+    return !runs(f, MR_MODEL_PRODUCTS) ? MR_OK : f->weights->ops->matmul(f->weights->device, &(struct mr_matmul_params){.weight = weight, .in = in, .out = out, .rows = rows});
 }
 
 /* residual + delta -> normed -> q, k, v -> cache -> attention -> delta. */
@@ -61,12 +63,12 @@ static enum mr_status attention_block(const struct mr_forward *f, int32_t l, con
     enum mr_status status = norm(f, delta, layer->attn_norm, rows);
     if (!status)
         status = matmul(f, layer->qkv, f->normed, f->qkv, rows);
-    if (!status)
+    if (!status && runs(f, MR_MODEL_REST))
         status = ops->qkv(f->weights->device, &(struct mr_qkv_params){
             .qkv = f->qkv, .kv = kv, .bias = layer->qkv_bias, .q_gain = layer->q_gain, .k_gain = layer->k_gain,
             .rope_frequency = f->weights->rope_frequency, .rope_magnitude = 1, .norm_epsilon = s->norm_epsilon,
             .rope = mr_shape_layer_rotates(s, l) ? s->rope : MR_ROPE_NONE, .n_heads = s->n_heads, .rope_dim = s->rope_dim});
-    if (!status)
+    if (!status && runs(f, MR_MODEL_ATTENTION))
         status = ops->attention(f->weights->device, &(struct mr_attention_params){
             .qkv = f->qkv, .kv = kv, .out = f->attention, .scale = (float)(1 / sqrt((double)s->head_dim)), .softcap = s->softcap_attention,
             .window = s->window, .n_heads = s->n_heads});
@@ -80,24 +82,43 @@ static enum mr_status ffn_block(const struct mr_forward *f, int32_t l, int32_t r
     enum mr_status status = norm(f, f->delta, layer->ffn_norm, rows);
     if (!status)
         status = matmul(f, layer->gate_up, f->normed, f->gate_up, rows);
-    if (!status)
+    if (!status && runs(f, MR_MODEL_REST))
         status = f->weights->ops->glu(f->weights->device, &(struct mr_glu_params){
             .in = f->gate_up, .out = f->ffn, .rows = rows, .n = f->shape->ffn, .activation = f->shape->activation});
     return status ? status : matmul(f, layer->down, f->ffn, f->delta, rows);
 }
 
 /* Final norm of all rows, the head of those whose logits are wanted. */
-static enum mr_status head_block(const struct mr_forward *f, const struct mr_batch *batch)
+static enum mr_status head_block(const struct mr_forward *f, int32_t n_tokens, int32_t n_logits)
 {
     const struct mr_ops *ops = f->weights->ops;
-    if (batch->n_logits == 0)
+    if (n_logits == 0)
         return MR_OK;
-    enum mr_status status = norm(f, f->delta, f->weights->final_norm, batch->n_tokens);
-    if (!status)
+    enum mr_status status = norm(f, f->delta, f->weights->final_norm, n_tokens);
+    if (!status && runs(f, MR_MODEL_REST))
         status = ops->gather(f->weights->device, &(struct mr_gather_params){.in = f->normed, .out = f->gathered, .n = f->shape->hidden});
-    if (!status)
+    if (!status && runs(f, MR_MODEL_PRODUCTS))
         status = ops->matmul(f->weights->device, &(struct mr_matmul_params){
-            .weight = f->weights->head, .in = f->gathered, .out = f->logits, .rows = batch->n_logits, .out_f32 = true});
+            .weight = f->weights->head, .in = f->gathered, .out = f->logits, .rows = n_logits, .out_f32 = true});
+    return status;
+}
+
+static enum mr_status layers(const struct mr_forward *f, struct mr_kv_store *store, int32_t n_tokens, int32_t n_logits)
+{
+    enum mr_status status = MR_OK;
+    for (int32_t l = 0; l < f->shape->n_layers && !status; l++) {
+        status = attention_block(f, l, &store->layers[l], l ? f->delta : NULL, n_tokens);
+        if (!status)
+            status = ffn_block(f, l, n_tokens);
+    }
+    return status ? status : head_block(f, n_tokens, n_logits);
+}
+
+enum mr_status mr_forward_again(struct mr_forward *f, struct mr_kv_store *store, int32_t n_tokens, int32_t n_logits, unsigned parts)
+{
+    f->only = parts;
+    enum mr_status status = layers(f, store, n_tokens, n_logits);
+    f->only = 0;
     return status;
 }
 
@@ -112,12 +133,7 @@ enum mr_status mr_forward_step(struct mr_forward *f, struct mr_kv_store *store, 
     if (!status)
         status = ops->embed(f->weights->device, &(struct mr_embed_params){
             .table = f->weights->embed, .out = f->residual, .scale = f->shape->embed_scale});
-    for (int32_t l = 0; l < f->shape->n_layers && !status; l++) {
-        status = attention_block(f, l, &store->layers[l], l ? f->delta : NULL, batch->n_tokens);
-        if (!status)
-            status = ffn_block(f, l, batch->n_tokens);
-    }
     if (!status)
-        status = head_block(f, batch);
+        status = layers(f, store, batch->n_tokens, batch->n_logits);
     return !status && ops->end ? ops->end(f->weights->device) : status;
 }

@@ -22,6 +22,7 @@ struct mr_forward {
     float *logits;   /* [R][vocabulary] */
     float *scratch;  /* [R][vocabulary] for sampling */
     size_t bytes;    /* of all of them */
+    unsigned only;   /* parts that run (mr_model_again); 0: all */
 };
 
 /* Fills *forward; close frees what is there, after a failure too. */
@@ -30,5 +31,7 @@ enum mr_status mr_forward_open(struct mr_forward *forward, const struct mr_shape
 void mr_forward_close(struct mr_forward *forward);
 /* mr_model_forward says what it does. store: of the shape's layers and heads. */
 enum mr_status mr_forward_step(struct mr_forward *forward, struct mr_kv_store *store, const struct mr_batch *batch);
+/* The last step's ops again, those of `parts` alone, without begin and end. */
+enum mr_status mr_forward_again(struct mr_forward *forward, struct mr_kv_store *store, int32_t n_tokens, int32_t n_logits, unsigned parts);
 
 #endif

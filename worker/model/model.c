@@ -179,5 +179,10 @@ enum mr_status mr_model_forward(struct mr_model *model, struct mr_kv_store *stor
     return mr_forward_step(&model->forward, store, batch);
 }
 
+enum mr_status mr_model_again(struct mr_model *model, struct mr_kv_store *store, int32_t n_tokens, int32_t n_logits, unsigned parts)
+{
+    return mr_forward_again(&model->forward, store, n_tokens, n_logits, parts);
+}
+
 const float *mr_model_logits(const struct mr_model *model) { return model->forward.logits; }
 float *mr_model_scratch(const struct mr_model *model) { return model->forward.scratch; }

@@ -60,6 +60,10 @@ enum mr_status mr_model_warm(struct mr_model *model, struct mr_kv_store *store, 
  * mr_model_logits ([R][vocabulary] f32, device memory) for ops->sample / ops->score. The caller calls ops->finish.
  * MR_ERR_LIMIT: more tokens, sequences or logits than at open; MR_ERR_INVALID: an id outside the vocabulary. */
 enum mr_status mr_model_forward(struct mr_model *model, struct mr_kv_store *store, const struct mr_batch *batch);
+/* For measuring, between steps: the last step's ops again, those of `parts` alone (bits of mr_model_part), over its batch. What they leave
+ * in the activations, and in the cache at the step's own slots, is good for nothing. */
+enum mr_model_part { MR_MODEL_PRODUCTS = 1, MR_MODEL_ATTENTION = 2, MR_MODEL_REST = 4 };
+enum mr_status mr_model_again(struct mr_model *model, struct mr_kv_store *store, int32_t n_tokens, int32_t n_logits, unsigned parts);
 const float *mr_model_logits(const struct mr_model *model);
 float *mr_model_scratch(const struct mr_model *model); /* [max_logits][vocabulary] device memory, for mr_sample_params */
 
