@@ -1,11 +1,13 @@
 # What differs by machine in the kernels' room.
 
 # Files named *_avx2.c and *_avx512.c hold those paths: compiled for them here, chosen at run time by kernels/cpu/path.c.
+# Under sanitizers -O3 makes them ten times as long to compile (half a minute a file).
+set(path_level $<IF:$<BOOL:${MILLRACE_SANITIZE}>,-O1,-O3>)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   file(GLOB avx2_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/*_avx2.c)
-  set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mpopcnt;-O3")
+  set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mpopcnt;${path_level}")
   file(GLOB avx512_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/*_avx512.c)
-  set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mfma;-O3")
+  set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mfma;${path_level}")
 endif()
 
 # The CUDA half, where cuda.cmake found a toolkit: all of kernels/cuda in place of cuda_absent.c.
