@@ -300,6 +300,8 @@ class Side(threading.Thread):
 def draw(rng, table, n):
     """n kinds in random order, each by its weight, every kind at least once where there is room."""
     names = list(table)
+    if not names:
+        return []
     rng.shuffle(names)
     kinds = names[:n] + rng.choices(names, [table[k] for k in names], k=max(0, n - len(names)))
     rng.shuffle(kinds)
