@@ -21,7 +21,8 @@
  *   its blocks are free for the steps after that one, which the device runs later. So at most two steps hold a run's tokens.
  * 6 A run whose next step needs the tokens themselves (penalties, scores of its prompt) binds the engine to one step at a time.
  *
- * Thread: the engine's. Rejected: steps ahead without the commit (the scheduler would plan with a job's blocks and length unknown); a map from run to slot (cancel and drop are rare; a scan of 24-byte slots is microseconds). */
+ * Thread: the engine's. Rejected: steps ahead without the commit (the scheduler would plan with a job's blocks and length unknown);
+ * a map from run to slot (cancel and drop are rare; a scan of 32-byte slots is microseconds). */
 #include "worker/engine.h"
 
 #include "base/buf.h"

@@ -105,7 +105,8 @@ bool mr_engine_cancel(struct mr_engine *engine, uint64_t run);
 /* Forgets the run at once, without any event; false: not live. */
 bool mr_engine_drop(struct mr_engine *engine, uint64_t run);
 
-/* Plans, runs and commits one step, and fills *events; over a port with `leave`, issues one step and gives the tokens of the one before (the engine's array). *n_events 0 and false: nothing to do, sleep.
+/* Plans, runs and commits one step, and fills *events (the engine's array); over a port with `leave` it issues one step and gives the
+ * tokens of the one before. *n_events 0 and false: nothing to do, sleep.
  * A forward failure fails the runs of the step with device_failed and is returned in *status. */
 bool mr_engine_step(struct mr_engine *engine, const struct mr_clock *clock, const struct mr_engine_event **events, int32_t *n_events,
                     enum mr_status *status);

@@ -11,7 +11,8 @@
 
 #include <stdlib.h>
 
-static const int32_t buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024};
+static const int32_t buckets[] = {1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512,
+                                  640, 768, 896, 1024};
 enum { N_BUCKETS = sizeof buckets / sizeof *buckets };
 
 struct cuda_graphs {

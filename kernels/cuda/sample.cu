@@ -361,8 +361,8 @@ enum mr_status cuda_score(struct mr_device *device, const struct mr_score_params
     if (device->side[device->turn].out && cuda_sample_finish(device) != MR_OK)
         return MR_ERR_IO;
     memcpy(device->side[device->turn].sample_rows, p->ids, (size_t)p->rows * sizeof(int32_t));
-    if (cudaMemcpyAsync(device->sample_rows, device->side[device->turn].sample_rows, (size_t)p->rows * sizeof(int32_t), cudaMemcpyHostToDevice, device->stream) !=
-        cudaSuccess)
+    if (cudaMemcpyAsync(device->sample_rows, device->side[device->turn].sample_rows, (size_t)p->rows * sizeof(int32_t),
+                        cudaMemcpyHostToDevice, device->stream) != cudaSuccess)
         return MR_ERR_IO;
     score_kernel<<<p->rows, THREADS, 0, device->stream>>>(p->logits, p->vocabulary, p->n_top, (const int32_t *)device->sample_rows, device->sampled);
     return results_fetch(device, p->rows, p->out);

@@ -51,6 +51,24 @@ TEST(json_keys)
     mr_arena_fini(&arena);
 }
 
+TEST(loads)
+{
+    char text[4096];
+    char *offline[] = {"bench engine", "--model", "synthetic:tiny", "--device", "cpu", "--threads", "1", "--kv-memory", "16MiB", "--jobs", "40",
+                       "--prompt-tokens", "20", "--output-tokens", "6", "--max-seqs", "8", "--offline", "--json"};
+    EXPECT_EQ(bench(sizeof offline / sizeof *offline, offline, text, sizeof text), MR_EXIT_DONE);
+    EXPECT(strstr(text, "{\"jobs\":40,\"prompt_tokens\":20,\"output_tokens\":6,\"arrivals_s\":0.000,") == text);
+    char *at = strstr(text, "\"output_tok_s\":"), *seconds = strstr(text, "\"seconds\":");
+    REQUIRE(at && seconds);
+    EXPECT_NEAR(atof(at + 15) * atof(seconds + 10), 40 * 6, 40 * 6 * 0.1);
+    char *arrivals[] = {"bench engine", "--model", "synthetic:tiny", "--device", "cpu", "--threads", "1", "--kv-memory", "16MiB", "--jobs", "20",
+                        "--output-tokens", "2", "--arrivals", "100", "--set", "scheduler.calibrate=0", "--json"};
+    EXPECT_EQ(bench(sizeof arrivals / sizeof *arrivals, arrivals, text, sizeof text), MR_EXIT_DONE);
+    EXPECT((seconds = strstr(text, "\"seconds\":")) && atof(seconds + 10) > 0.05); /* the last arrives after some 0.2 s */
+    char *steps[] = {"bench engine", "--model", "synthetic:tiny", "--device", "cpu", "--steps"};
+    EXPECT_EQ(bench(sizeof steps / sizeof *steps, steps, text, sizeof text), MR_EXIT_FAILED); /* the CPU records none */
+}
+
 TEST(usage)
 {
     char text[256];
@@ -61,4 +79,4 @@ TEST(usage)
     EXPECT_STR(text, "");
 }
 
-TEST_MAIN(TEST_CASE(json_keys), TEST_CASE(usage))
+TEST_MAIN(TEST_CASE(json_keys), TEST_CASE(loads), TEST_CASE(usage))

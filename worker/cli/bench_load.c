@@ -257,8 +257,8 @@ static void load_print_time(const struct load *b, double seconds)
         if (!kind_n[kind])
             continue;
         double rest = 1;
-        printf("%-34s %8.2f s  %5.1f %%   %d steps, mean %.0f tokens, %.2f ms\n", kind ? "steps with prompts" : "steps of outputs alone", kind_s[kind],
-               100 * kind_s[kind] / seconds, kind_n[kind], tokens[kind] / kind_n[kind], 1e3 * kind_s[kind] / kind_n[kind]);
+        printf("%-34s %8.2f s  %5.1f %%   %d steps, mean %.0f tokens, %.2f ms\n", kind ? "steps with prompts" : "steps of outputs alone",
+               kind_s[kind], 100 * kind_s[kind] / seconds, kind_n[kind], tokens[kind] / kind_n[kind], 1e3 * kind_s[kind] / kind_n[kind]);
         for (int part = 0; part < LOAD_PARTS && b->n_looks[kind]; part++) {
             double share = b->part_ns[kind][part] / b->part_step_ns[kind];
             rest -= share;
@@ -268,7 +268,8 @@ static void load_print_time(const struct load *b, double seconds)
             printf("  %-32s %8.2f s  %5.1f %%   of %d looks; below 0: overlapped\n", "between kernels", rest * kind_s[kind],
                    100 * rest * kind_s[kind] / seconds, b->n_looks[kind]);
     }
-    printf("%-34s %8.2f s  %5.1f %%\n", "between steps (the host)", seconds - kind_s[0] - kind_s[1], 100 * (seconds - kind_s[0] - kind_s[1]) / seconds);
+    printf("%-34s %8.2f s  %5.1f %%\n", "between steps (the host)", seconds - kind_s[0] - kind_s[1],
+           100 * (seconds - kind_s[0] - kind_s[1]) / seconds);
     printf("of all: until %d run side by side (90 %% of the most) %.2f s, after the last such step %.2f s\n", peak, ramp, tail);
 }
 
@@ -346,7 +347,8 @@ static int load_steps(struct load *b, bool json)
         hosts[n++] = b->steps[i].host_ns;
     double p50 = load_percentile(hosts, n, 0.5, 1e3), p99 = load_percentile(hosts, n, 0.99, 1e3),
            steps_ms = (double)(first_ns + second_ns) / 1e6, replay_ms = (double)replay_ns / 1e6;
-    printf(json ? "{\"jobs\":%lld,\"steps\":%d,\"steps_ms\":%.3f,\"replays_ms\":%.3f,\"ratio\":%.4f,\"step_host_us_p50\":%.1f,\"step_host_us_p99\":%.1f}\n"
+    printf(json ? "{\"jobs\":%lld,\"steps\":%d,\"steps_ms\":%.3f,\"replays_ms\":%.3f,\"ratio\":%.4f,"
+                  "\"step_host_us_p50\":%.1f,\"step_host_us_p99\":%.1f}\n"
                 : "%lld jobs: %d steps %.2f ms, as many replays of the recorded step %.2f ms: %.4f; host of a step p50 %.0f us, p99 %.0f\n",
            (long long)jobs, LOAD_TIMED_STEPS, steps_ms, replay_ms, steps_ms / replay_ms, p50, p99);
     return MR_EXIT_DONE;

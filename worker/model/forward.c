@@ -51,7 +51,8 @@ static enum mr_status norm(const struct mr_forward *f, const void *delta, const 
 
 static enum mr_status matmul(const struct mr_forward *f, const struct mr_weight *weight, const void *in, void *out, int32_t rows)
 {
-    return !runs(f, MR_MODEL_PRODUCTS) ? MR_OK : f->weights->ops->matmul(f->weights->device, &(struct mr_matmul_params){.weight = weight, .in = in, .out = out, .rows = rows});
+    return !runs(f, MR_MODEL_PRODUCTS) ? MR_OK : f->weights->ops->matmul(f->weights->device, &(struct mr_matmul_params){
+        .weight = weight, .in = in, .out = out, .rows = rows});
 }
 
 /* residual + delta -> normed -> q, k, v -> cache -> attention -> delta. */
