@@ -2,7 +2,10 @@
 
 # Files named *_avx2.c and *_avx512.c hold those paths: compiled for them here, chosen at run time by kernels/cpu/path.c.
 # Under sanitizers -O3 makes them ten times as long to compile (half a minute a file).
-set(path_level $<IF:$<BOOL:${MILLRACE_SANITIZE}>,-O1,-O3>)
+set(path_level -O3)
+if(MILLRACE_SANITIZE)
+  set(path_level -O1)
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   file(GLOB avx2_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cpu/*_avx2.c)
   set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mpopcnt;${path_level}")
