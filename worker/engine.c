@@ -600,8 +600,7 @@ static void engine_begin(struct mr_engine *e, int64_t now_ns)
 static struct cost_load engine_load(const struct mr_sched_plan *plan)
 {
     struct cost_load load = {0};
-    for (int32_t i = 0; i < plan->n_items; i++) {
-        const struct mr_sched_item *item = &plan->items[i];
+    for (const struct mr_sched_item *item = plan->items; item < plan->items + plan->n_items; item++) {
         bool decode = item->n == 1 && item->samples;
         load = cost_load_sum(load, decode ? cost_load_decode(item->start) : cost_load_chunk(item->start, item->n));
     }
@@ -729,10 +728,10 @@ static enum mr_status engine_run_ahead(struct mr_engine *e, const struct mr_sche
     next->n_tokens = plan->n_tokens;
     next->predicted_ns = plan->predicted_ns;
     next->issued_ns = now_ns;
-    enum mr_status issued = engine_issue(e, plan, next), landed;
+    enum mr_status issued = engine_issue(e, plan, next);
     engine_commit_issued(e, plan, next, issued == MR_OK, mr_clock_ns(clock));
     next->under_way = issued == MR_OK;
-    landed = engine_land(e, clock);
+    enum mr_status landed = engine_land(e, clock);
     e->turn = !e->turn;
     if (landed != MR_OK && issued == MR_OK) /* nothing stays under way on a device that fails */
         engine_land(e, clock);
