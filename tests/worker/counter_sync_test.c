@@ -102,7 +102,7 @@ static void open_side(struct side *side, struct store *store, const char *name)
     struct mr_engine_options options = {
         .sched = {.n_blocks = 64, .block_tokens = BLOCK, .max_seqs = 4, .max_step_tokens = 16, .max_jobs = 2 * JOBS, .max_tenants = 4,
                   .max_context = 64, .chunk_quantum = 8, .window_tokens = 16},
-        .forward = fake_forward_port(side->forward), .bundle = &bundle, .max_logits = 8};
+        .forward = fake_forward_port(side->forward, false), .bundle = &bundle, .max_logits = 8};
     REQUIRE(mr_engine_open(&options, &side->engine, NULL) == MR_OK);
     side->port = (struct mr_state_port){.tally = store_tally, .tallied = store_tallied, .healthy = store_healthy, .self = store};
     side->sync = mr_counter_sync_open(&(struct mr_counter_sync_options){side->engine, &side->port, name, 4, 1});

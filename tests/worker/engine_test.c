@@ -104,7 +104,7 @@ static struct mr_engine *open_engine(const struct setup *setup, struct fake_forw
         .sched = {.n_blocks = setup->n_blocks, .block_tokens = setup->block_tokens, .max_seqs = setup->max_seqs,
                   .max_step_tokens = setup->max_step_tokens, .max_jobs = setup->max_jobs, .max_tenants = 4, .max_context = 512,
                   .chunk_quantum = 1},
-        .forward = ahead ? fake_forward_port_ahead(f) : fake_forward_port(f),
+        .forward = fake_forward_port(f, ahead),
         .bundle = &bundle,
         .max_logits = setup->max_logits,
         .prefix_cache = setup->prefix_cache,

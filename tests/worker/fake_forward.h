@@ -158,13 +158,11 @@ static struct fake_forward *fake_forward_open(int32_t block_tokens, int end_id)
     return f;
 }
 
-static struct mr_forward_port fake_forward_port(struct fake_forward *f)
+/* ahead: a device that gives a step's results when they are collected */
+static struct mr_forward_port fake_forward_port(struct fake_forward *f, bool ahead)
 {
-    return (struct mr_forward_port){.step = fake_step, .sample = fake_sample, .score = fake_score, .finish = fake_finish, .self = f};
-}
-
-static struct mr_forward_port fake_forward_port_ahead(struct fake_forward *f)
-{
+    if (!ahead)
+        return (struct mr_forward_port){.step = fake_step, .sample = fake_sample, .score = fake_score, .finish = fake_finish, .self = f};
     return (struct mr_forward_port){.step = fake_step, .sample = fake_sample_later, .score = fake_score, .finish = fake_finish_now, .self = f,
                                     .leave = fake_leave, .collect = fake_collect};
 }

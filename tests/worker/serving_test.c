@@ -120,7 +120,7 @@ static void run_jobs(struct mr_serving *serving, struct setup setup, int first, 
 {
     struct spy spy = {mr_bundle_forward(serving->bundle), serving->bundle->model, outcomes, jobs};
     struct mr_engine_options options = serving->engine_options;
-    options.forward = (struct mr_forward_port){spy_step, spy_sample, spy_score, spy_finish, &spy};
+    options.forward = (struct mr_forward_port){.step = spy_step, .sample = spy_sample, .score = spy_score, .finish = spy_finish, .self = &spy};
     options.sched.max_step_tokens = setup.max_step_tokens;
     options.sched.max_seqs = setup.max_seqs;
     options.sched.n_blocks = setup.n_blocks ? setup.n_blocks : options.sched.n_blocks;
