@@ -3,7 +3,7 @@
  *
  * An update is one script (EVALSHA; loaded at every connection and again after NOSCRIPT): it leaves a hash alone that holds a
  * higher epoch, replaces what is no hash, and sets the expiry. Keys and values are sent by length: no user text is ever parsed.
- * An ACL user needs AUTH, SELECT, PING, SCRIPT LOAD, EVALSHA, GET, SET, HGET, HSET, PEXPIRE, TYPE, DEL on mr:*; a reader HGETALL and SCAN. */
+ * The rights that an ACL user needs stand in deploy/redis/millrace.acl. */
 #ifndef MR_ADAPTERS_REDIS_H
 #define MR_ADAPTERS_REDIS_H
 

@@ -390,8 +390,7 @@ TEST(users_passwords_and_databases)
     EXPECT_EQ(settle(&port, 1).written, 1);
     mr_redis_close(&port);
     cli("-a 's3cret word' --no-auth-warning -n 3 hget mr:acme/1 state | grep -qx running"); /* the grep takes what would go to null */
-    cli("-a 's3cret word' --no-auth-warning acl setuser mill on '>other' '~mr:*' +auth +select +ping '+script|load' +evalsha +hget +hset "
-        "+pexpire +type +del +hgetall +scan");
+    cli("-a 's3cret word' --no-auth-warning acl setuser mill on '>other' '~mr:*' +@all");
     write_secret(path, "other\n", 0600);
     o.user = "mill";
     REQUIRE(!mr_redis_open(&o, &port, NULL) && until_healthy(&port, true));
@@ -406,6 +405,112 @@ TEST(users_passwords_and_databases)
     write_secret(path, "other\n", 0644);
     EXPECT_EQ(mr_redis_open(&o, &port, &err), MR_ERR_INVALID);
     EXPECT(strstr(err.text, "chmod 600") != NULL && strstr(err.text, "other\n") == NULL);
+    close_folder();
+}
+
+/* The rights of deploy/redis/millrace.acl, by name. */
+enum { RIGHTS_MAX = 32 };
+static char rights[RIGHTS_MAX][24];
+static int n_rights;
+
+static bool read_rights(void)
+{
+    char line[1024];
+    FILE *file = fopen(TEST_SOURCE_DIR "/deploy/redis/millrace.acl", "r");
+    n_rights = 0;
+    while (file && fgets(line, sizeof line, file))
+        for (char *word = line[0] == '#' ? NULL : strtok(line, " \n"); word; word = strtok(NULL, " \n"))
+            if (word[0] == '+' && n_rights < RIGHTS_MAX)
+                snprintf(rights[n_rights++], sizeof rights[0], "%.23s", word + 1);
+    if (file)
+        fclose(file);
+    return n_rights == 16;
+}
+
+/* The user mill with all rights but one (-1: all of them). */
+static void give_rights(int but)
+{
+    char command[512] = "acl setuser mill reset on '>other' '~mr:*' -@all";
+    for (int i = 0; i < n_rights; i++)
+        if (i != but)
+            snprintf(command + strlen(command), sizeof command - strlen(command), " '+%.23s'", rights[i]);
+    cli(command);
+}
+
+/* Everything that a worker and the reading verbs do to Redis; true: all of it was done. */
+static bool everything_works(const struct mr_redis_options *o)
+{
+    struct mr_state_port port;
+    struct mr_wake wake;
+    struct mr_arena arena;
+    struct mr_str *list;
+    size_t n;
+    struct mr_state_tally tallies[] = {
+        {.kind = MR_STATE_SUM, .hash = MR_STR("vt:0"), .field = MR_STR("acme"), .add = 1},
+        {.kind = MR_STATE_LEAST, .hash = MR_STR("vt:least:0"), .field = MR_STR("a"), .least = INT64_MAX, .fresh_ms = 1000},
+        {.kind = MR_STATE_LEAST, .hash = MR_STR("vt:least:0"), .field = MR_STR("a"), .least = 1, .fresh_ms = 1000}};
+    if (!mr_wake_open(&wake) || mr_redis_open(o, &port, NULL))
+        return false;
+    for (int i = 0; i < 50 && !port.healthy(port.self); i++) /* on a socket it is there at once, or never */
+        nap_ms(5);
+    bool works = port.healthy(port.self) && put(&port, "acme/1", "running", 1, 60000) && settle(&port, 1).written == 1;
+    works = works && tally(&port, tallies, 3) && tallies[0].ok && tallies[1].ok && tallies[2].ok;
+    cli("-n 1 del mr:claim");
+    const char *text = works ? ask(&port, &wake, MR_STATE_CLAIM, "claim", "me") : NULL;
+    works = works && text && strcmp(text, "me") == 0;
+    struct mr_state_update line = {.key = MR_STR("t"), .n_fields = 1, .field = {MR_STR("line")}, .value = {MR_STR("x")}, .epoch = 1, .expire_ms = 60000};
+    works = works && port.put(port.self, &line) && settle(&port, 2).written == 2;
+    text = works ? ask(&port, &wake, MR_STATE_TAKE, "t", "") : NULL;
+    works = works && text && strcmp(text, "x") == 0;
+    text = works ? ask(&port, &wake, MR_STATE_TAKE, "t", "") : NULL; /* it is gone */
+    works = works && text && !text[0];
+    mr_arena_init(&arena, 0);
+    works = works && !mr_redis_read(o, MR_STR("acme/1"), &arena, &list, &n, NULL) && !mr_redis_keys(o, MR_STR("acme"), &arena, &list, &n, NULL);
+    nap_ms(works ? 1100 : 0); /* long enough for a PING */
+    works = works && port.healthy(port.self);
+    mr_arena_fini(&arena);
+    mr_redis_close(&port);
+    mr_wake_close(&wake);
+    return works;
+}
+
+TEST(the_least_rights_are_enough_and_each_is_needed)
+{
+    static const char *const refused[] = {
+        "get elsewhere", "set elsewhere 1", "hset elsewhere a b", "del elsewhere", "type elsewhere", "keys '*'", "flushall", "flushdb", "config get '*'",
+        "config set dir /tmp", "eval 'return 1' 0", "script flush", "script kill", "function list", "acl list", "acl whoami", "client list", "monitor",
+        "shutdown nosave", "save", "bgsave", "replicaof no one", "module list", "info", "dbsize", "publish a b", "subscribe a",
+        "lpush mr:a b", "rename mr:a mr:b", "restore mr:a 0 x", "migrate 127.0.0.1 1 mr:a 0 1", "object encoding mr:a", "mget mr:a", "expire mr:a 1",
+        "swapdb 0 1", "slowlog get", "cluster info", "latency latest", "xadd mr:a '*' a b"};
+    char path[128], line[512];
+    if (no_server())
+        return;
+    REQUIRE(read_rights() && open_folder() && server_start("--appendonly", "no"));
+    snprintf(path, sizeof path, "%s/password", folder);
+    write_secret(path, "other\n", 0600);
+    struct mr_redis_options o = options();
+    o.user = "mill";
+    o.password_file = path;
+    o.database = 1;
+    give_rights(-1);
+    EXPECT(everything_works(&o));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        snprintf(line, sizeof line, "redis-cli -s %s --user mill --pass other --no-auth-warning %s 2>&1 | grep -q NOPERM", socket_path, refused[i]);
+        bool noperm = system(line) == 0;
+        if (!noperm)
+            printf("not refused: %s\n", refused[i]);
+        EXPECT(noperm);
+    }
+    for (int i = 0; i < n_rights; i++) {
+        if (strcmp(rights[i], "auth") == 0) /* may always be asked for */
+            continue;
+        give_rights(i);
+        cli("-n 1 del mr:acme/1 mr:t mr:claim");
+        bool works = everything_works(&o);
+        if (works)
+            printf("works without: %s\n", rights[i]);
+        EXPECT(!works);
+    }
     close_folder();
 }
 
@@ -513,4 +618,5 @@ TEST(tls_where_hiredis_has_it)
 
 TEST_MAIN(TEST_CASE(options_are_judged), TEST_CASE(states_are_written_and_the_higher_epoch_wins),
           TEST_CASE(a_lost_script_and_a_wrong_type_heal), TEST_CASE(away_and_slow_cost_nobody_time), TEST_CASE(figures_that_all_workers_share), TEST_CASE(questions_are_answered),
-          TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases), TEST_CASE(keys_are_listed_by_prefix), TEST_CASE(tls_where_hiredis_has_it))
+          TEST_CASE(the_queue_and_the_update_have_a_limit), TEST_CASE(users_passwords_and_databases),
+          TEST_CASE(the_least_rights_are_enough_and_each_is_needed), TEST_CASE(keys_are_listed_by_prefix), TEST_CASE(tls_where_hiredis_has_it))
