@@ -7,6 +7,7 @@
 #include "base/log.h"
 
 #include <stdio.h>
+#include <strings.h>
 #include <syslog.h>
 
 struct setting {
@@ -121,13 +122,31 @@ static bool loopback(struct mr_str host)
     return host.n > 4 && memcmp(host.p, "127.", 4) == 0;
 }
 
+static bool reads(rd_kafka_conf_t *conf, const char *key, const char *value)
+{
+    char text[64] = "";
+    size_t n = sizeof text;
+    return rd_kafka_conf_get(conf, key, text, &n) == RD_KAFKA_CONF_OK && strcasecmp(text, value) == 0;
+}
+
+/* What is wrong with the way to a broker on another machine, or NULL. TLS that compares neither certificate nor name hides nothing from
+ * whoever stands in the middle. */
+static const char *way_is_open(rd_kafka_conf_t *conf)
+{
+    if (!reads(conf, "security.protocol", "ssl") && !reads(conf, "security.protocol", "sasl_ssl"))
+        return "the connection is not encrypted: set security.protocol in kafka.options";
+    if (reads(conf, "enable.ssl.certificate.verification", "false"))
+        return "enable.ssl.certificate.verification=false lets any broker in: set ssl.ca.location in kafka.options";
+    if (reads(conf, "ssl.endpoint.identification.algorithm", "none"))
+        return "ssl.endpoint.identification.algorithm=none lets any name in: leave it at https";
+    return NULL;
+}
+
 /* Prompts are nobody's business on the way: a broker elsewhere is spoken to by TLS, unless the user says otherwise. */
 static bool check_plaintext(const struct mr_kafka_options *options, rd_kafka_conf_t *conf, struct mr_err *err)
 {
-    char protocol[64] = "";
-    size_t n = sizeof protocol;
-    if (options->allow_plaintext || rd_kafka_conf_get(conf, "security.protocol", protocol, &n) || strstr(protocol, "ssl") ||
-        strstr(protocol, "SSL"))
+    const char *open = options->allow_plaintext ? NULL : way_is_open(conf);
+    if (!open)
         return true;
     for (const char *p = options->brokers; *p;) {
         size_t length = strcspn(p, ",");
@@ -141,8 +160,8 @@ static bool check_plaintext(const struct mr_kafka_options *options, rd_kafka_con
             }
         }
         if (host.n && !loopback(host)) {
-            mr_err_set(err, MR_ERR_INVALID, "kafka.brokers: %.*s is not on this machine and the connection is not encrypted: set "
-                       "security.protocol in kafka.options, or kafka.allow_plaintext", (int)host.n, host.p);
+            mr_err_set(err, MR_ERR_INVALID, "kafka.brokers: %.*s is not on this machine and %s, or say kafka.allow_plaintext", (int)host.n,
+                       host.p, open);
             return false;
         }
         p += length + (p[length] == ',');

@@ -88,7 +88,7 @@ static const struct mr_option table[] = {
     {"kafka.options", MR_OPTION_LIST, AT(kafka.options), "", 0, 0, NULL, complain_pair,
      "Options for librdkafka, each \"name=value\". A value that is a secret (a password, a key) is written as \"name=file:PATH\": it is "
      "read from the file, which nobody but its owner may read. Secrets are never printed, and are refused on the command line."},
-    BOOL("kafka.allow_plaintext", kafka.allow_plaintext, "false", "Talk without TLS to a broker that is not on this machine."),
+    BOOL("kafka.allow_plaintext", kafka.allow_plaintext, "false", "Talk without TLS, or with TLS that checks nothing, to a broker that is not on this machine."),
     INT("kafka.partitions", kafka.partitions, "8", 1, 10000, "Partitions of a topic that millrace creates."),
     INT("kafka.replication", kafka.replication, "-1", -1, 100, "Replicas of a topic that millrace creates. -1: the broker's default."),
     INT("kafka.prefetch", kafka.prefetch_jobs, "64", 1, 100000,
@@ -106,7 +106,7 @@ static const struct mr_option table[] = {
            "File that holds the password; nobody but its owner may read it. Empty: no password."),
     INT("redis.database", redis.database, "0", 0, 1000000, "Database number."),
     BOOL("redis.tls", redis.tls, "false", "Use TLS, where the Redis library has it."),
-    STRING("redis.ca_file", redis.ca_file, "", NULL, "Certificates to trust. Empty: the system's."),
+    STRING("redis.ca_file", redis.ca_file, "", NULL, "Certificates to trust; redis.tls wants them named."),
     TIME("redis.timeout", redis.timeout_ms, "1s", 1, 600000, "How long one command may take before the connection counts as broken."),
     TIME("redis.expire", redis.expire_ms, "7d", 1000, 366 * DAY_MS, "How long a job's state is kept."),
     BOOL("delivery.transactions", delivery.transactions, "false",

@@ -566,23 +566,26 @@ TEST(topics_are_made_and_described)
 TEST(options_are_judged)
 {
     static const struct {
-        const char *brokers, *extra, *word;
+        const char *brokers, *extra, *also, *word;
     } bad[] = {
-        {"127.0.0.1:1", "acks=1", "acks"},
-        {"127.0.0.1:1", "enable.auto.commit=true", "enable.auto.commit"},
-        {"127.0.0.1:1", "group.instance.id=x", "group.instance.id"},
-        {"127.0.0.1:1", "no.such.option=1", "no.such.option"},
-        {"127.0.0.1:1", "linger.ms", "key=value"},
-        {"127.0.0.1:1", "=x", "key=value"},
-        {"127.0.0.1:1,kafka.example.org:9092", "linger.ms=2", "kafka.example.org"},
-        {"10.0.0.1:9092", "security.protocol=SASL_PLAINTEXT", "encrypted"},
+        {"127.0.0.1:1", "acks=1", "linger.ms=5", "acks"},
+        {"127.0.0.1:1", "enable.auto.commit=true", "linger.ms=5", "enable.auto.commit"},
+        {"127.0.0.1:1", "group.instance.id=x", "linger.ms=5", "group.instance.id"},
+        {"127.0.0.1:1", "no.such.option=1", "linger.ms=5", "no.such.option"},
+        {"127.0.0.1:1", "linger.ms", "linger.ms=5", "key=value"},
+        {"127.0.0.1:1", "=x", "linger.ms=5", "key=value"},
+        {"127.0.0.1:1,kafka.example.org:9092", "linger.ms=2", "linger.ms=5", "kafka.example.org"},
+        {"10.0.0.1:9092", "security.protocol=SASL_PLAINTEXT", "linger.ms=5", "encrypted"},
+        {"10.0.0.1:9092", "security.protocol=SSL", "enable.ssl.certificate.verification=false", "certificate.verification=false"},
+        {"10.0.0.1:9092", "security.protocol=ssl", "ssl.endpoint.identification.algorithm=none", "identification.algorithm=none"},
     };
     struct mr_wake wake;
     struct mr_log_port port;
     REQUIRE(mr_wake_open(&wake));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct mr_err err = {0};
-        struct mr_kafka_options options = {.brokers = bad[i].brokers, .group = "g", .extra = &bad[i].extra, .n_extra = 1};
+        const char *extra[] = {bad[i].extra, bad[i].also};
+        struct mr_kafka_options options = {.brokers = bad[i].brokers, .group = "g", .extra = extra, .n_extra = 2};
         EXPECT_EQ(mr_kafka_open(&options, MR_LOG_CLIENT, &wake, &port, &err), MR_ERR_INVALID);
         EXPECT(strstr(err.text, bad[i].word) != NULL);
         if (!strstr(err.text, bad[i].word))
