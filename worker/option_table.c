@@ -88,7 +88,8 @@ static const struct mr_option table[] = {
     {"kafka.options", MR_OPTION_LIST, AT(kafka.options), "", 0, 0, NULL, complain_pair,
      "Options for librdkafka, each \"name=value\". A value that is a secret (a password, a key) is written as \"name=file:PATH\": it is "
      "read from the file, which nobody but its owner may read. Secrets are never printed, and are refused on the command line."},
-    BOOL("kafka.allow_plaintext", kafka.allow_plaintext, "false", "Talk without TLS, or with TLS that checks nothing, to a broker that is not on this machine."),
+    BOOL("kafka.allow_plaintext", kafka.allow_plaintext, "false",
+         "Talk without TLS, or with TLS that checks nothing, to a broker that is not on this machine."),
     INT("kafka.partitions", kafka.partitions, "8", 1, 10000, "Partitions of a topic that millrace creates."),
     INT("kafka.replication", kafka.replication, "-1", -1, 100, "Replicas of a topic that millrace creates. -1: the broker's default."),
     INT("kafka.prefetch", kafka.prefetch_jobs, "64", 1, 100000,
