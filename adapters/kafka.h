@@ -45,6 +45,7 @@ enum mr_status mr_kafka_open(const struct mr_kafka_options *options, enum mr_log
                              struct mr_err *err);
 void mr_kafka_close(struct mr_log_port *port);
 
+/* Returns when a broker lists the topic. */
 enum mr_status mr_kafka_topic_create(const struct mr_kafka_options *options, const struct mr_topic *topic, struct mr_err *err);
 /* Fills partitions, replication and the settings that decide what a topic keeps; no settings where the broker has none (the
  * embedded one). */

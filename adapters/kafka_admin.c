@@ -1,14 +1,17 @@
 /* Making and describing topics, for `millrace topics`.
  *
- * Owns one short-lived handle a call; on the caller's thread, which waits for every answer (at most 2 * ADMIN_MS).
+ * Owns one short-lived handle a call; on the caller's thread, which waits for every answer (at most 2 * ADMIN_MS) and until a new topic is listed (as long again).
  * 1. The list of topics is read whole before anything is asked by name: some brokers make what they are asked about.
  * 2. The embedded broker answers no admin request at all, so it is known by its marker topic and asked nothing.
  * Rejected: one handle kept for all calls (a verb makes a dozen calls and ends). */
 #include "adapters/kafka_private.h"
 
-#include <stdio.h>
+#include "base/clock.h"
 
-enum { ADMIN_MS = 15000 };
+#include <stdio.h>
+#include <time.h>
+
+enum { ADMIN_MS = 15000, LISTED_MS = 50 };
 
 struct admin {
     rd_kafka_t *handle;
@@ -96,6 +99,19 @@ static enum mr_status create(struct admin *admin, const struct mr_topic *topic, 
     return status;
 }
 
+/* A broker answers before it tells others of the topic: whoever opens it next must find it. */
+static enum mr_status wait_until_listed(struct admin *admin, const struct mr_topic *topic, struct mr_err *err)
+{
+    for (int waited = 0; waited < ADMIN_MS; waited += LISTED_MS) {
+        if (kafka_topics_partitions(&admin->topics, mr_str_from(topic->name)) >= (topic->partitions < 1 ? 1 : topic->partitions))
+            return MR_OK;
+        nanosleep(&(struct timespec){.tv_nsec = LISTED_MS * MR_NS_PER_MS}, NULL);
+        if (kafka_topics_read(&admin->topics, admin->handle, ADMIN_MS, err))
+            return err->code;
+    }
+    return mr_err_set(err, MR_ERR_IO, "topic %s: made, and not listed after %d s", topic->name, ADMIN_MS / 1000);
+}
+
 enum mr_status mr_kafka_topic_create(const struct mr_kafka_options *options, const struct mr_topic *topic, struct mr_err *err)
 {
     struct admin admin;
@@ -107,6 +123,8 @@ enum mr_status mr_kafka_topic_create(const struct mr_kafka_options *options, con
         status = mr_err_set(err, MR_ERR_UNSUPPORTED, "the embedded broker makes its topics itself, when it starts");
     if (!status)
         status = create(&admin, topic, err);
+    if (!status)
+        status = wait_until_listed(&admin, topic, err);
     admin_close(&admin);
     return status;
 }
