@@ -1,6 +1,7 @@
 /* Making and describing topics, for `millrace topics`.
  *
- * Owns one short-lived handle a call; on the caller's thread, which waits for every answer (at most 2 * ADMIN_MS) and until a new topic is listed (as long again).
+ * Owns one short-lived handle a call; on the caller's thread, which waits for every answer (at most 2 * ADMIN_MS) and until a new topic is
+ * listed (as long again).
  * 1. The list of topics is read whole before anything is asked by name: some brokers make what they are asked about.
  * 2. The embedded broker answers no admin request at all, so it is known by its marker topic and asked nothing.
  * Rejected: one handle kept for all calls (a verb makes a dozen calls and ends). */
