@@ -155,6 +155,8 @@ static void take_report(struct mr_sending *s, const struct mr_log_event *event)
         printf("%.*s\n", (int)job->name.n, job->name.p);
     struct mr_src lies = {job->src.offset, -1}; /* the embedded broker reports another time than it keeps */
     struct mr_follow_run *run = mr_follow_find(&s->follow, mr_str_from(s->route->stream), job->partition, lies);
+    if (run && s->stream && !s->cli->json)
+        mr_outcome_print_text(mr_buf_view(&run->text)); /* what came before the report was nobody's yet */
     if (run && run->fold.closed)
         end_job(s, job, run);
 }
