@@ -143,7 +143,7 @@ static const char *way_is_open(rd_kafka_conf_t *conf)
 }
 
 /* Prompts are nobody's business on the way: a broker elsewhere is spoken to by TLS, unless the user says otherwise. */
-static bool check_plaintext(const struct mr_kafka_options *options, rd_kafka_conf_t *conf, struct mr_err *err)
+static bool check_way(const struct mr_kafka_options *options, rd_kafka_conf_t *conf, struct mr_err *err)
 {
     const char *open = options->allow_plaintext ? NULL : way_is_open(conf);
     if (!open)
@@ -183,7 +183,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct mr_kafka_options *options, enum kaf
         ok = ok && SET_ALL(conf, follower_settings, err);
     for (int32_t i = 0; ok && i < options->n_extra; i++)
         ok = set_extra(conf, options->extra[i], err);
-    ok = ok && set(conf, "bootstrap.servers", options->brokers, err) && check_plaintext(options, conf, err);
+    ok = ok && set(conf, "bootstrap.servers", options->brokers, err) && check_way(options, conf, err);
     if (!ok) {
         rd_kafka_conf_destroy(conf);
         return NULL;

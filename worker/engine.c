@@ -14,7 +14,6 @@
  * 3 What a run gives depends on its job and its accepted tokens alone: not on its company, its chunks or its preemptions
  *   (each row's logits are the same bits, and everything else is invariant 1 of sequence.c).
  * 4 Event views point into sequences and buffers that stay until the next step: a slot's memory is freed at its start.
- *
  * 5 Over a port with `leave` a step is issued behind the one under way, so that the device never waits for the host. It is committed at
  *   once, as if each token that it chooses lets its run go on: only the length, which is known, ends a run there. A run that ends
  *   otherwise is found one step later: mr_sched_end takes it from the scheduler, what the step behind chose for it is dropped, and

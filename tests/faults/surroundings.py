@@ -138,35 +138,27 @@ class Surroundings:
         """Shorter: it is still a member, and late."""
         self.halt(self.rng.uniform(1, 3))
 
-    def cut(self):
+    def during(self, page, seconds, after):
+        """A fault that the worker's page holds for so long, and some time to heal. Its name."""
         worker = self.keeper.pick(self.rng)
         begin = time.time()
-        worker.page.write(cut=1)
-        time.sleep(self.rng.choice([2, SESSION_S + 2]))
-        worker.page.write(cut=0)
+        worker.page.write(**{page: 1})
+        time.sleep(seconds)
+        worker.page.write(**{page: 0})
         self.pauses.append((worker.name, begin, time.time()))
-        time.sleep(3)
+        time.sleep(after)
+        return worker.name
+
+    def cut(self):
+        self.during("cut", self.rng.choice([2, SESSION_S + 2]), 3)
 
     def slow(self):
         """A link that takes a byte at a time, for a while."""
-        worker = self.keeper.pick(self.rng)
-        begin = time.time()
-        worker.page.write(slow=1)
-        time.sleep(self.rng.uniform(2, SESSION_S))
-        worker.page.write(slow=0)
-        self.pauses.append((worker.name, begin, time.time()))
-        time.sleep(2)
+        self.during("slow", self.rng.uniform(2, SESSION_S), 2)
 
     def stall(self):
         """Its log thread comes too late to poll, while its heartbeats go on: the client leaves the group by itself, and joins again."""
-        worker = self.keeper.pick(self.rng)
-        begin = time.time()
-        worker.page.write(stall=1)
-        time.sleep(MAX_POLL_S + 2)
-        worker.page.write(stall=0)
-        self.pauses.append((worker.name, begin, time.time()))
-        self.stalled.append(worker.name)
-        time.sleep(2)
+        self.stalled.append(self.during("stall", MAX_POLL_S + 2, 2))
 
     # --- brokers ---
 

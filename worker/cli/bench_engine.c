@@ -8,8 +8,8 @@
  * What a share is of: bandwidth_share counts the weights as stored (once a step) and the K and V that a step's sequences read;
  * flops_share counts two operations a weight and token, and attention's. Both for the decode phase; prefill_flops_share for the
  * other. Limits are of this machine, with the threads that the engine has. One thread. */
-#include "base/hash.h"
 #include "worker/cli/bench.h"
+#include "worker/cli/bench_jobs.h"
 #include "worker/cli/bench_load.h"
 #include "worker/serving.h"
 
@@ -58,36 +58,14 @@ static double bench_token_flops(const struct mr_shape *s, double context)
 
 static double bench_head_flops(const struct mr_shape *s) { return 2.0 * s->hidden * s->vocabulary; }
 
-static int bench_order(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* p50 and p99 of values [n], which it sorts. */
-static void bench_percentiles(double *values, int32_t n, double out[2])
-{
-    out[0] = out[1] = 0;
-    if (n == 0)
-        return;
-    qsort(values, (size_t)n, sizeof *values, bench_order);
-    out[0] = values[(n - 1) / 2];
-    out[1] = values[(int32_t)((double)(n - 1) * 0.99 + 0.5)];
-}
-
 /* ---- running ---- */
 
 static void bench_make_jobs(struct bench *b, const struct bench_setting *setting, int64_t output_tokens)
 {
     int32_t vocabulary = mr_model_shape(b->serving.bundle->model)->vocabulary;
-    for (int64_t j = 0; j < setting->jobs; j++) {
-        int32_t *prompt = b->prompts + j * setting->prompt_tokens;
-        for (int64_t i = 0; i < setting->prompt_tokens; i++)
-            prompt[i] = (int32_t)(mr_mix64((uint64_t)(j * 1000003 + i)) % (uint64_t)vocabulary);
-        b->jobs[j] = (struct bench_job){.job = {.tier = MR_TIER_STANDARD, .prompt_ids = prompt, .n_prompt = (int32_t)setting->prompt_tokens}};
-        b->jobs[j].job.sampling = (struct mr_sampling){.top_p = 1, .repetition_penalty = 1, .max_tokens = (int32_t)output_tokens,
-                                                       .ignore_eos = true, .n_logprobs = -1, .n_prompt_logprobs = -1};
-    }
+    for (int64_t j = 0; j < setting->jobs; j++)
+        b->jobs[j] = (struct bench_job){
+            .job = mr_bench_job(j, b->prompts + j * setting->prompt_tokens, setting->prompt_tokens, output_tokens, vocabulary)};
 }
 
 static void bench_count_step(struct bench *b, const struct bench_setting *setting)
@@ -144,11 +122,11 @@ static void bench_latencies(struct bench *b, const struct bench_setting *setting
     static double values[BENCH_JOBS_MAX];
     for (int64_t j = 0; j < setting->jobs; j++)
         values[j] = (double)b->jobs[j].first_ns / 1e6;
-    bench_percentiles(values, (int32_t)setting->jobs, out->ttft_ms);
+    mr_bench_percentiles(values, setting->jobs, out->ttft_ms);
     for (int64_t j = 0; j < setting->jobs; j++)
         values[j] = setting->output_tokens > 1 ? (double)(b->jobs[j].last_ns - b->jobs[j].first_ns) / 1e6 / (double)(setting->output_tokens - 1) : 0;
-    bench_percentiles(values, (int32_t)setting->jobs, out->tpot_ms);
-    bench_percentiles(b->host_us, b->n_host, out->host_us);
+    mr_bench_percentiles(values, setting->jobs, out->tpot_ms);
+    mr_bench_percentiles(b->host_us, b->n_host, out->host_us);
 }
 
 static void bench_shares(const struct bench *b, const struct bench_setting *setting, double prefill_s, struct bench_figures *out)

@@ -11,6 +11,7 @@
 #include "worker/cli/bench_load.h"
 
 #include "base/hash.h"
+#include "worker/cli/bench_jobs.h"
 #include "worker/serving.h"
 
 #include <math.h>
@@ -24,7 +25,7 @@ enum { LOAD_STEPS_MAX = 1 << 18, LOAD_TIMED_STEPS = 500, LOAD_WARM_STEPS = 20, L
 static const char *const part_names[LOAD_PARTS] = {"products", "attention", "norms, rotation, gates", "sampling"};
 
 struct load_step {
-    int64_t ns, host_ns;
+    int64_t ns;
     int32_t tokens, seqs;
 };
 
@@ -34,8 +35,10 @@ struct load {
     const struct mr_bench_load *asked;
     struct mr_job *jobs;
     int32_t *prompts;
-    int64_t *arrival_ns, *ttft_ns, *tpot_ns; /* [jobs] */
+    int64_t *arrival_ns;                     /* [jobs] after the start */
+    double *ttft_ms, *tpot_ms;               /* [jobs] */
     struct load_step *steps;                 /* [LOAD_STEPS_MAX] */
+    double *host_us;                         /* [LOAD_STEPS_MAX] of the same steps */
     int32_t n_steps, submitted, ended;
     int64_t seen_steps, output_tokens, start_ns, end_ns, looked_ns, look_total_ns, look_debt_ns;
     /* by kind of step: 0 without prompts, 1 with */
@@ -57,23 +60,19 @@ static bool load_make(struct load *b)
     b->jobs = calloc(n, sizeof *b->jobs);
     b->prompts = calloc(n * (size_t)a->prompt_tokens, sizeof *b->prompts);
     b->arrival_ns = calloc(n, sizeof *b->arrival_ns);
-    b->ttft_ns = calloc(n, sizeof *b->ttft_ns);
-    b->tpot_ns = calloc(n, sizeof *b->tpot_ns);
+    b->ttft_ms = calloc(n, sizeof *b->ttft_ms);
+    b->tpot_ms = calloc(n, sizeof *b->tpot_ms);
     b->steps = calloc(LOAD_STEPS_MAX, sizeof *b->steps);
+    b->host_us = calloc(LOAD_STEPS_MAX, sizeof *b->host_us);
     b->rows = calloc((size_t)seqs, sizeof *b->rows);
     b->sampled = calloc((size_t)seqs, sizeof *b->sampled);
-    if (!b->jobs || !b->prompts || !b->arrival_ns || !b->ttft_ns || !b->tpot_ns || !b->steps || !b->rows || !b->sampled)
+    if (!b->jobs || !b->prompts || !b->arrival_ns || !b->ttft_ms || !b->tpot_ms || !b->steps || !b->host_us || !b->rows || !b->sampled)
         return false;
     double at = 0;
     for (int32_t i = 0; i < seqs; i++)
         b->rows[i] = (struct mr_sample_row){.top_p = 1, .repetition_penalty = 1, .n_logprobs = -1};
     for (int64_t j = 0; j < a->jobs; j++) {
-        int32_t *prompt = b->prompts + j * a->prompt_tokens;
-        for (int64_t i = 0; i < a->prompt_tokens; i++)
-            prompt[i] = (int32_t)(mr_mix64((uint64_t)(j * 1000003 + i)) % (uint64_t)vocabulary);
-        b->jobs[j] = (struct mr_job){.tier = MR_TIER_STANDARD, .prompt_ids = prompt, .n_prompt = (int32_t)a->prompt_tokens};
-        b->jobs[j].sampling = (struct mr_sampling){.top_p = 1, .repetition_penalty = 1, .max_tokens = (int32_t)a->output_tokens, .ignore_eos = true,
-                                                   .n_logprobs = -1, .n_prompt_logprobs = -1};
+        b->jobs[j] = mr_bench_job(j, b->prompts + j * a->prompt_tokens, a->prompt_tokens, a->output_tokens, vocabulary);
         double u = ((double)(mr_mix64((uint64_t)j + 99) >> 11) + 1) * 0x1p-53;
         at += a->arrivals > 0 ? -log(u) / a->arrivals : 0;
         b->arrival_ns[j] = (int64_t)(at * 1e9);
@@ -106,8 +105,8 @@ static void load_take(struct load *b, const struct mr_engine_event *events, int3
             continue;
         const struct mr_engine_timing *t = &event->timing;
         b->ended++;
-        b->ttft_ns[event->run] = t->first_token_ns - b->start_ns - b->arrival_ns[event->run];
-        b->tpot_ns[event->run] = event->n_output > 1 ? (t->last_token_ns - t->first_token_ns) / (event->n_output - 1) : 0;
+        b->ttft_ms[event->run] = (double)(t->first_token_ns - b->start_ns - b->arrival_ns[event->run]) / 1e6;
+        b->tpot_ms[event->run] = event->n_output > 1 ? (double)(t->last_token_ns - t->first_token_ns) / 1e6 / (event->n_output - 1) : 0;
         b->end_ns = t->last_token_ns > b->end_ns ? t->last_token_ns : b->end_ns;
     }
 }
@@ -168,7 +167,8 @@ static void load_count(struct load *b)
     b->seen_steps = stats.steps;
     int64_t ns = stats.last_step_ns - b->look_debt_ns;
     b->look_debt_ns = 0;
-    b->steps[b->n_steps++] = (struct load_step){ns > 0 ? ns : 0, stats.last_host_ns, stats.last_batch_tokens, stats.last_batch_seqs};
+    b->host_us[b->n_steps] = (double)stats.last_host_ns / 1e3;
+    b->steps[b->n_steps++] = (struct load_step){ns > 0 ? ns : 0, stats.last_batch_tokens, stats.last_batch_seqs};
     load_look(b, &b->steps[b->n_steps - 1]);
 }
 
@@ -207,18 +207,6 @@ static bool load_run(struct load *b)
 }
 
 /* ---- printing ---- */
-
-static int load_order(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static double load_percentile(int64_t *values, int64_t n, double share, double unit)
-{
-    qsort(values, (size_t)n, sizeof *values, load_order);
-    return n ? (double)values[(int64_t)((double)(n - 1) * share + 0.5)] / unit : 0;
-}
 
 static void load_print_beside(const struct load *b, double rate)
 {
@@ -279,16 +267,10 @@ static int load_print(struct load *b, bool json)
     struct mr_engine_stats stats;
     double seconds = (double)(b->end_ns - b->start_ns - b->look_total_ns) / 1e9, rate = (double)b->output_tokens / seconds;
     double ttft[2], tpot[2], host[2];
-    for (int i = 0; i < 2; i++) {
-        double share = i ? 0.99 : 0.5;
-        ttft[i] = load_percentile(b->ttft_ns, a->jobs, share, 1e6);
-        tpot[i] = load_percentile(b->tpot_ns, a->jobs, share, 1e6);
-        int64_t *hosts = b->arrival_ns; /* spent */
-        int64_t n = b->n_steps < a->jobs ? b->n_steps : a->jobs;
-        for (int64_t k = 0; k < n && i == 0; k++)
-            hosts[k] = b->steps[b->n_steps - n + k].host_ns;
-        host[i] = load_percentile(hosts, n, share, 1e3);
-    }
+    int64_t last = b->n_steps < a->jobs ? b->n_steps : a->jobs; /* steps whose host's part is told */
+    mr_bench_percentiles(b->ttft_ms, a->jobs, ttft);
+    mr_bench_percentiles(b->tpot_ms, a->jobs, tpot);
+    mr_bench_percentiles(b->host_us + b->n_steps - last, last, host);
     mr_engine_stats(b->serving.engine, &stats);
     const char *path = b->serving.bundle->ops->path(b->serving.bundle->device);
     if (json) {
@@ -342,15 +324,12 @@ static int load_steps(struct load *b, bool json)
     int64_t second_ns = load_time_steps(b, LOAD_TIMED_STEPS / 2);
     if (first_ns < 0 || second_ns < 0 || replay_ns <= 0)
         return mr_cli_fail("the jobs ended before their steps were timed, or their step is not recorded");
-    int64_t hosts[LOAD_TIMED_STEPS], n = 0;
-    for (int32_t i = from; i < b->n_steps && n < LOAD_TIMED_STEPS; i++)
-        hosts[n++] = b->steps[i].host_ns;
-    double p50 = load_percentile(hosts, n, 0.5, 1e3), p99 = load_percentile(hosts, n, 0.99, 1e3),
-           steps_ms = (double)(first_ns + second_ns) / 1e6, replay_ms = (double)replay_ns / 1e6;
+    double host[2], steps_ms = (double)(first_ns + second_ns) / 1e6, replay_ms = (double)replay_ns / 1e6;
+    mr_bench_percentiles(b->host_us + from, b->n_steps - from < LOAD_TIMED_STEPS ? b->n_steps - from : LOAD_TIMED_STEPS, host);
     printf(json ? "{\"jobs\":%lld,\"steps\":%d,\"steps_ms\":%.3f,\"replays_ms\":%.3f,\"ratio\":%.4f,"
                   "\"step_host_us_p50\":%.1f,\"step_host_us_p99\":%.1f}\n"
                 : "%lld jobs: %d steps %.2f ms, as many replays of the recorded step %.2f ms: %.4f; host of a step p50 %.0f us, p99 %.0f\n",
-           (long long)jobs, LOAD_TIMED_STEPS, steps_ms, replay_ms, steps_ms / replay_ms, p50, p99);
+           (long long)jobs, LOAD_TIMED_STEPS, steps_ms, replay_ms, steps_ms / replay_ms, host[0], host[1]);
     return MR_EXIT_DONE;
 }
 
@@ -385,7 +364,7 @@ int mr_bench_load(struct mr_cli *cli, const struct mr_bench_load *asked)
         code = asked->steps ? load_steps(&b, cli->json) : load_run(&b) ? load_print(&b, cli->json) : MR_EXIT_FAILED;
     }
     mr_serving_close(&b.serving);
-    void *owned[] = {b.jobs, b.prompts, b.arrival_ns, b.ttft_ns, b.tpot_ns, b.steps, b.rows, b.sampled};
+    void *owned[] = {b.jobs, b.prompts, b.arrival_ns, b.ttft_ms, b.tpot_ms, b.steps, b.host_us, b.rows, b.sampled};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     return code;
