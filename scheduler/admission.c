@@ -48,7 +48,7 @@ void match_refresh(const struct mr_sched *s, struct job *job)
 int32_t admission_predict(const struct mr_sched *s, const struct job *job)
 {
     int32_t prompt = job->in.known_tokens - job->in.charged_output;
-    struct lengths_query query = {.tenant = job->in.tenant, .template_id = job->in.template_id, .tier = job->in.tier,
+    struct lengths_query query = {.tenant = job_history(s, job), .template_id = job->in.template_id, .tier = job->in.tier,
                                   .produced = job->output, .most = job->in.max_tokens - prompt, .permille = QUANTILE_PERMILLE[job->class]};
     return lengths_quantile(&s->lengths, &query);
 }

@@ -194,6 +194,7 @@ struct mr_sched {
     struct heap timers;        /* jobs by their next moment: promotion, then deadline */
     struct class classes[CLASSES];
     struct flow *flows;        /* [CLASSES][max_tenants] */
+    uint32_t *lives;           /* [max_tenants] tenants that the index had before */
     /* the parts with state of their own */
     struct groups groups;
     struct lengths lengths;
@@ -233,6 +234,11 @@ static inline struct flow *flow_of(const struct mr_sched *s, int class, uint32_t
     return &s->flows[(size_t)class * (size_t)s->config.max_tenants + flow_tenant(s, tenant)];
 }
 static inline struct flow *job_flow(const struct mr_sched *s, const struct job *job) { return flow_of(s, job->class, job->in.tenant); }
+/* Whose output lengths a job's are like: its tenant's, not those of an earlier one of the same index. */
+static inline uint32_t job_history(const struct mr_sched *s, const struct job *job)
+{
+    return job->in.tenant + s->lives[job->in.tenant] * (uint32_t)s->config.max_tenants;
+}
 static inline bool job_before(const struct job *a, const struct job *b)
 {
     return a->in.arrival_ns != b->in.arrival_ns ? a->in.arrival_ns < b->in.arrival_ns : a->order < b->order;

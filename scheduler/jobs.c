@@ -370,13 +370,15 @@ bool jobs_open(struct mr_sched *s)
         memset(s->jobs, 0, (size_t)c->max_jobs * sizeof *s->jobs);
     s->index = calloc((size_t)index_size, sizeof *s->index);
     s->slots = calloc(seqs, sizeof *s->slots);
+    s->lives = calloc((size_t)c->max_tenants, sizeof *s->lives);
     s->next = calloc((size_t)c->max_jobs, sizeof *s->next);
     s->pinned = calloc((size_t)s->table_blocks, sizeof *s->pinned);
     s->table_storage = calloc(seqs * (size_t)s->table_blocks, sizeof *s->table_storage);
     s->flows = aligned_alloc(_Alignof(struct flow), (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
     if (s->flows)
         memset(s->flows, 0, (size_t)c->max_tenants * CLASSES * sizeof *s->flows);
-    if (!s->jobs || !s->next || !s->index || !s->pinned || !s->slots || !s->table_storage || !s->flows || !heap_open(&s->timers, c->max_jobs))
+    if (!s->jobs || !s->next || !s->index || !s->pinned || !s->slots || !s->table_storage || !s->flows || !s->lives ||
+            !heap_open(&s->timers, c->max_jobs))
         return false;
     for (int32_t j = 0; j < c->max_jobs; j++)
         s->next[j] = j + 1 < c->max_jobs ? j + 1 : -1;
@@ -415,6 +417,7 @@ void jobs_close(struct mr_sched *s)
     free(s->pinned);
     free(s->table_storage);
     free(s->flows);
+    free(s->lives);
     heap_close(&s->timers);
     for (int i = 0; i < CLASSES; i++) {
         free(s->classes[i].decodes);

@@ -149,6 +149,20 @@ enum mr_status mr_sched_tenant_set(struct mr_sched *s, uint32_t tenant, const st
     return MR_OK;
 }
 
+bool mr_sched_tenant_renew(struct mr_sched *s, uint32_t tenant)
+{
+    if (s->limits.tenants[tenant].queued > 0 || s->limits.tenants[tenant].running > 0)
+        return false;
+    for (int c = 0; c < CLASSES; c++) {
+        struct flow *flow = &s->flows[(size_t)c * (size_t)s->config.max_tenants + tenant];
+        flow->counter = flow->charged = flow->flushed = flow->external = flow->stored = 0;
+        flow->finished = flow->on_time = flow->preemptions = flow->relegations = 0;
+    }
+    s->lives[tenant]++;
+    decisions_tenant(&s->decisions, tenant, MR_WAIT_TURN, s->clock_ns);
+    return mr_sched_tenant_set(s, tenant, &(struct mr_sched_tenant){.weight = 1}, NULL) == MR_OK;
+}
+
 /* ---- submit, cancel ---- */
 
 /* When a bulk job's laxity falls under half of its own time: then it runs as standard. */
@@ -182,6 +196,7 @@ enum mr_status mr_sched_submit(struct mr_sched *s, const struct mr_sched_job *in
     struct job *job = &s->jobs[j];
     if (in->deadline_ns && in->tier == MR_TIER_BULK) {
         job->infeasible = !bulk_add(&s->bulk, job->queued_cost, in->deadline_ns, now_ns);
+        s->stats.infeasible += job->infeasible;
         heap_set(&s->timers, j, job->class == MR_TIER_BULK ? promotion_ns(s, job) : in->deadline_ns);
     } else if (in->deadline_ns) {
         heap_set(&s->timers, j, in->deadline_ns);
@@ -294,7 +309,7 @@ static void commit_end(struct mr_sched *s, int32_t j, int64_t now_ns)
     if (!job->cancelled)
         commit_finished(s, job, now_ns);
     if (!job->cancelled)
-        lengths_add(&s->lengths, job->in.tenant, job->in.template_id, job->in.tier, job->output);
+        lengths_add(&s->lengths, job_history(s, job), job->in.template_id, job->in.tier, job->output);
     int64_t real = service_of(job_prompt(job), s->config.input_permille) + service_of(job->output - job->in.charged_output,
             s->config.output_permille);
     if (!job->scavenged)

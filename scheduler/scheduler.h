@@ -155,6 +155,8 @@ enum mr_status mr_sched_open(const struct mr_sched_config *config, struct mr_sch
 void mr_sched_close(struct mr_sched *sched);
 /* Before or between steps. MR_ERR_INVALID: out of range. */
 enum mr_status mr_sched_tenant_set(struct mr_sched *sched, uint32_t tenant, const struct mr_sched_tenant *contract, struct mr_err *err);
+/* The index goes to another tenant: weight 1, no limits, nothing charged, as at open. false: jobs of it are live. */
+bool mr_sched_tenant_renew(struct mr_sched *sched, uint32_t tenant);
 
 /* MR_ERR_LIMIT: max_jobs reached, or the job can never fit the pool. MR_ERR_INVALID: a field out of range.
  * MR_ERR_BUSY: past the tenant's queued_tokens; err says when to come again. */
@@ -213,6 +215,7 @@ struct mr_sched_stats {
     int64_t preemptions, expired;
     int32_t relegated_live;      /* of waiting and resident above */
     int64_t relegations;
+    int64_t infeasible;          /* bulk jobs whose deadline could not be kept, as said at submit */
     int64_t recomputed_tokens, computed_tokens, cached_tokens;
     int64_t last_budget_ns;
     int64_t steps, forced_steps;

@@ -21,14 +21,19 @@
 
 struct flow_key {
     int32_t class, tenant; /* tenant -1: the class's least counter */
+    uint32_t life;         /* of the tenant's index: the answer may come when it is another's */
     int64_t delta;
 };
 
 struct mr_counter_sync {
     struct mr_counter_sync_options options;
-    int64_t *seen;                 /* [MR_SCHED_CLASSES][max_tenants] what the store is to hold at least */
+    struct sum_seen {
+        int64_t least;             /* what the store is to hold at least */
+        uint32_t life;             /* of the index then */
+    } *seen;                       /* [MR_SCHED_CLASSES][max_tenants] */
     struct mr_state_tally tallies[MR_COUNTER_SYNC_TALLIES];
     struct flow_key keys[MR_COUNTER_SYNC_TALLIES];
+    char names[MR_COUNTER_SYNC_TALLIES][MR_TENANT_BYTES_MAX + 1]; /* of tenants, as asked: the engine's may be gone before the answer */
     char sums[MR_SCHED_CLASSES][24], leasts[MR_SCHED_CLASSES][24]; /* names of hashes */
     int32_t n;
     bool out;
@@ -64,13 +69,28 @@ void mr_counter_sync_close(struct mr_counter_sync *sync)
 
 static int64_t *seen_of(struct mr_counter_sync *sync, const struct flow_key *key)
 {
-    return &sync->seen[(size_t)key->class * (size_t)sync->options.max_tenants + (size_t)key->tenant];
+    struct sum_seen *seen = &sync->seen[(size_t)key->class * (size_t)sync->options.max_tenants + (size_t)key->tenant];
+    if (seen->life != key->life)
+        *seen = (struct sum_seen){0, key->life};
+    return &seen->least;
+}
+
+static bool same_life(const struct mr_counter_sync *sync, const struct flow_key *key)
+{
+    return key->life == mr_engine_tenant_life(sync->options.engine, (uint32_t)key->tenant);
 }
 
 static void add_tally(struct mr_counter_sync *sync, const struct flow_key *key, const struct mr_state_tally *tally)
 {
-    sync->keys[sync->n] = *key;
-    sync->tallies[sync->n++] = *tally;
+    struct mr_state_tally *at = &sync->tallies[sync->n];
+    char *name = sync->names[sync->n];
+    sync->keys[sync->n++] = *key;
+    *at = *tally;
+    if (key->tenant < 0)
+        return;
+    CHECK(at->field.n <= MR_TENANT_BYTES_MAX);
+    memcpy(name, at->field.p, at->field.n);
+    at->field.p = name;
 }
 
 /* The flows of one tenant that have charges to tell or wait for their turn. */
@@ -79,7 +99,8 @@ static void add_tenant(struct mr_counter_sync *sync, int32_t tenant, struct mr_s
     struct mr_sched *sched = mr_engine_sched(sync->options.engine);
     for (int class = 0; class < MR_SCHED_CLASSES; class++) {
         struct mr_sched_tenant_stats stats;
-        struct flow_key key = {class, tenant, mr_sched_delta_take(sched, class, (uint32_t)tenant)};
+        struct flow_key key = {class, tenant, mr_engine_tenant_life(sync->options.engine, (uint32_t)tenant),
+                               mr_sched_delta_take(sched, class, (uint32_t)tenant)};
         mr_sched_tenant_stats(sched, class, (uint32_t)tenant, &stats);
         if (key.delta || stats.waiting || stats.resident)
             add_tally(sync, &key, &(struct mr_state_tally){.kind = MR_STATE_SUM, .hash = mr_str_from(sync->sums[class]), .field = name,
@@ -90,7 +111,7 @@ static void add_tenant(struct mr_counter_sync *sync, int32_t tenant, struct mr_s
 static void give_back(struct mr_counter_sync *sync, int32_t i)
 {
     const struct flow_key *key = &sync->keys[i];
-    if (key->tenant >= 0)
+    if (key->tenant >= 0 && same_life(sync, key))
         mr_sched_delta_return(mr_engine_sched(sync->options.engine), key->class, (uint32_t)key->tenant, key->delta);
 }
 
@@ -100,7 +121,7 @@ static void ask(struct mr_counter_sync *sync)
     const struct mr_counter_sync_options *o = &sync->options;
     sync->n = 0;
     for (int class = 0; class < MR_SCHED_CLASSES; class++)
-        add_tally(sync, &(struct flow_key){class, -1, 0},
+        add_tally(sync, &(struct flow_key){class, -1, 0, 0},
                   &(struct mr_state_tally){.kind = MR_STATE_LEAST, .hash = mr_str_from(sync->leasts[class]), .field = mr_str_from(o->worker),
                                            .least = mr_sched_least(sched, class), .fresh_ms = COUNTER_SYNC_LEAST_NS / MR_NS_PER_MS});
     int32_t looked = 0, at = sync->cursor;
@@ -124,7 +145,7 @@ static void take(struct mr_counter_sync *sync)
         whole &= sync->tallies[i].ok;
         if (key->tenant < 0)
             mr_sched_least_set(sched, key->class, sync->tallies[i].ok ? sync->tallies[i].out : INT64_MAX);
-        else if (sync->tallies[i].ok)
+        else if (sync->tallies[i].ok && same_life(sync, key))
             *seen_of(sync, key) = mr_sched_total_set(sched, key->class, (uint32_t)key->tenant, sync->tallies[i].out);
         else
             give_back(sync, i);

@@ -22,93 +22,19 @@
  *
  * Thread: the engine's. Rejected: steps ahead without the commit (the scheduler would plan with a job's blocks and length unknown);
  * a map from run to slot (cancel and drop are rare; a scan of 32-byte slots is microseconds). */
-#include "worker/engine.h"
+#include "worker/engine_state.h"
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "kv/block_table.h"
-#include "worker/batch.h"
 #include "worker/bundle.h"
-#include "worker/sequence.h"
-#include "worker/step_cost.h"
 
 #include <stdlib.h>
-
-enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_LAST, SLOT_ENDED, SLOT_CLOSING };
-
-struct engine_slot {
-    struct mr_sequence *sequence; /* FREE: NULL */
-    uint64_t run;
-    enum slot_state state;
-    bool held;    /* as the last HELD said */
-    bool binds;   /* counted in n_bound */
-    uint32_t life; /* counts who has been here: a step under way may tell of one that is gone */
-    int32_t next; /* FREE: the next free one, -1 none */
-};
-
-/* A step that is issued and committed, and whose tokens are not here yet. */
-struct engine_flight {
-    struct engine_ticket {
-        int32_t slot, row; /* row of chosen; -1: a chunk that chooses nothing */
-        uint32_t life;
-    } *tickets;            /* [max_seqs] of the plan's items */
-    int32_t n, n_tokens;
-    bool under_way;
-    struct mr_sampled *chosen; /* [max_logits] */
-    struct cost_load load;
-    int64_t issued_ns, predicted_ns;
-};
-
-struct mr_engine {
-    struct mr_engine_options options;
-    struct mr_sched *sched;
-    struct mr_sequence_context context;
-    int32_t *end_ids;
-
-    struct engine_slot *slots; /* [n_slots]: those the scheduler may know, and as many that wait for a step to end them */
-    int32_t n_slots, free_slot;
-    int32_t *ended, n_ended;   /* [n_slots] slots that owe an END */
-    int32_t *closing, n_closing;
-
-    struct mr_batch_builder batch;
-    struct mr_batch_source *sources; /* [max_seqs] of the plan's items */
-    struct mr_sched_result *results; /* [max_seqs] */
-    struct mr_sampled *chosen;       /* [max_seqs] of the items that sampled */
-    struct mr_sample_row *rows;      /* [max_logits] of one batch, as are the next three */
-    struct mr_sampled *sampled, *scored;
-    int32_t *score_ids;
-
-    struct mr_engine_event *events;
-    size_t *text_start;        /* [max_events] where in text an event's text begins: text may move while it grows */
-    int32_t n_events, max_events;
-    struct mr_buf text;
-
-    struct mr_str *tenants;    /* [max_tenants] names by index, as the first run told; p NULL: not seen */
-    struct mr_step_track track;
-
-    bool tell_waits;
-    int64_t look_ns;           /* when to look again at who waits */
-    int32_t look_at;           /* the slot where the next look's WAITs begin */
-    int64_t (*waits)[MR_WAIT_COUNT]; /* [max_seqs + ENGINE_WAITS_A_LOOK] of this step's WAIT events */
-    int32_t n_waits;
-
-    struct engine_flight flights[2];
-    int turn;                  /* the one that is or was last under way */
-    bool ahead;                /* steps may be issued ahead */
-    int32_t n_bound;           /* runs that do not allow it (6) */
-    int64_t landed_ns;         /* when the last one's tokens came */
-
-    struct mr_engine_stats stats;
-    int64_t device_ns;         /* of the step: spent in the forward port */
-};
 
 enum {
     ENGINE_TEXT_BYTES = 1 << 16, /* room for a step's text before the buffer must grow */
     ENGINE_TICK_STEPS = 32,      /* between two looks of the scheduler at the tracked cost */
-    ENGINE_WAITS_A_LOOK = 32,    /* waiting runs whose WAIT is told at one look, in turns */
+    ENGINE_NAMES_MORE = 1 << 16, /* beginnings that are remembered beside those of twice the cache: of runs that wait */
 };
-
-#define ENGINE_LOOK_NS (250 * MR_NS_PER_MS) /* between two looks at who waits */
 
 /* ---- open and close ---- */
 
@@ -121,7 +47,7 @@ static enum mr_status engine_find_ends(struct mr_engine *e, const struct mr_toke
     if (!e->end_ids)
         return MR_ERR_NOMEM;
     e->context = (struct mr_sequence_context){.tokenizer = tokenizer, .end_ids = e->end_ids,
-                                              .block_tokens = e->options.prefix_cache ? e->options.sched.block_tokens : 0};
+                                              .names = e->options.prefix_cache ? &e->names : NULL};
     for (size_t id = 0; id < size; id++)
         if (mr_tokenizer_is_end(tokenizer, (int32_t)id))
             e->end_ids[e->context.n_end_ids++] = (int32_t)id;
@@ -132,10 +58,11 @@ static bool engine_allocate(struct mr_engine *e)
 {
     size_t seqs = (size_t)e->options.sched.max_seqs, logits = (size_t)e->options.max_logits;
     e->n_slots = 2 * e->options.sched.max_jobs;
-    e->max_events = 4 * e->options.sched.max_seqs + 2 * e->n_slots + ENGINE_WAITS_A_LOOK;
+    e->max_events = 4 * e->options.sched.max_seqs + 3 * e->n_slots + ENGINE_WAITS_A_LOOK;
     e->slots = calloc((size_t)e->n_slots, sizeof *e->slots);
     e->ended = calloc((size_t)e->n_slots, sizeof *e->ended);
     e->closing = calloc((size_t)e->n_slots, sizeof *e->closing);
+    e->late = calloc((size_t)e->n_slots, sizeof *e->late);
     e->sources = calloc(seqs, sizeof *e->sources);
     e->results = calloc(seqs, sizeof *e->results);
     e->chosen = calloc(seqs, sizeof *e->chosen);
@@ -153,7 +80,7 @@ static bool engine_allocate(struct mr_engine *e)
         e->flights[i].chosen = calloc(logits, sizeof *e->flights[i].chosen);
         flights = e->flights[i].tickets && e->flights[i].chosen;
     }
-    return flights && e->slots && e->ended && e->closing && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
+    return flights && e->slots && e->ended && e->closing && e->late && e->sources && e->results && e->chosen && e->rows && e->sampled && e->scored &&
            e->score_ids && e->events && e->text_start && e->tenants && e->waits && mr_buf_reserve(&e->text, ENGINE_TEXT_BYTES);
 }
 
@@ -175,6 +102,8 @@ enum mr_status mr_engine_open(const struct mr_engine_options *options, struct mr
         .block_tokens = sched->block_tokens,
     };
     enum mr_status status = mr_sched_open(sched, &e->sched, err);
+    if (status == MR_OK)
+        status = mr_block_names_open(&e->names, 2 * sched->n_blocks + ENGINE_NAMES_MORE, sched->block_tokens, options->names_seed, err);
     if (status == MR_OK)
         status = mr_batch_open(&e->batch, &limits, err);
     if (status == MR_OK && (!engine_allocate(e) || engine_find_ends(e, options->bundle->tokenizer) != MR_OK))
@@ -209,11 +138,12 @@ void mr_engine_close(struct mr_engine *e)
     for (int32_t i = 0; e->slots && i < e->n_slots; i++)
         engine_free_sequence(&e->slots[i]);
     for (int32_t i = 0; e->tenants && i < e->options.sched.max_tenants; i++)
-        free((char *)(uintptr_t)e->tenants[i].p);
+        free((char *)(uintptr_t)e->tenants[i].name.p);
     mr_sched_close(e->sched);
+    mr_block_names_close(&e->names);
     mr_batch_close(&e->batch);
     mr_buf_fini(&e->text);
-    void *owned[] = {e->end_ids, e->slots, e->ended, e->closing, e->sources, e->results, e->chosen, e->rows,
+    void *owned[] = {e->end_ids, e->slots, e->ended, e->closing, e->late, e->sources, e->results, e->chosen, e->rows,
                      e->sampled, e->scored, e->score_ids, e->events, e->text_start, e->tenants, e->waits, e->flights[0].tickets, e->flights[0].chosen,
                      e->flights[1].tickets, e->flights[1].chosen};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
@@ -222,23 +152,6 @@ void mr_engine_close(struct mr_engine *e)
 }
 
 /* ---- runs come and go ---- */
-
-/* The first run of a tenant brings its name, and with it its contract. */
-static enum mr_status engine_meet(struct mr_engine *e, uint32_t tenant, struct mr_str name, struct mr_err *err)
-{
-    if (tenant >= (uint32_t)e->options.sched.max_tenants || e->tenants[tenant].p)
-        return MR_OK;
-    char *copy = malloc(name.n + 1);
-    if (!copy)
-        return mr_err_set(err, MR_ERR_NOMEM, "no memory for a tenant");
-    if (name.n)
-        memcpy(copy, name.p, name.n);
-    e->tenants[tenant] = (struct mr_str){copy, name.n};
-    if (!e->options.contract)
-        return MR_OK;
-    struct mr_sched_tenant contract = e->options.contract(e->options.contract_self, name);
-    return mr_sched_tenant_set(e->sched, tenant, &contract, err);
-}
 
 static enum mr_status engine_schedule(struct mr_engine *e, int32_t slot, const struct mr_engine_run *run, int64_t now_ns, struct mr_err *err)
 {
@@ -298,8 +211,11 @@ enum mr_status mr_engine_submit(struct mr_engine *e, const struct mr_engine_run 
     e->slots[slot].held = false;
     e->slots[slot].state = over ? SLOT_ENDED : SLOT_LIVE;
     engine_bind(e, slot, !over && s->prompt_scores);
+    struct mr_sched_job_info info;
     if (over)
         e->ended[e->n_ended++] = slot;
+    else if (e->tell_waits && mr_sched_job_info(e->sched, (uint64_t)slot, &info) && info.infeasible)
+        e->late[e->n_late++] = slot;
     return MR_OK;
 }
 
@@ -354,7 +270,7 @@ bool mr_engine_preempt(struct mr_engine *e, uint64_t run)
 
 /* ---- events ---- */
 
-static struct mr_engine_event *engine_event(struct mr_engine *e, enum mr_engine_event_kind kind, const struct mr_sequence *s)
+struct mr_engine_event *engine_event(struct mr_engine *e, enum mr_engine_event_kind kind, const struct mr_sequence *s)
 {
     CHECK(e->n_events < e->max_events);
     e->text_start[e->n_events] = e->text.n;
@@ -363,7 +279,7 @@ static struct mr_engine_event *engine_event(struct mr_engine *e, enum mr_engine_
     return event;
 }
 
-static void engine_end(struct mr_engine *e, int32_t slot)
+void engine_end(struct mr_engine *e, int32_t slot)
 {
     struct mr_sequence *s = e->slots[slot].sequence;
     struct mr_engine_event *event = engine_event(e, MR_ENGINE_END, s);
@@ -387,7 +303,7 @@ static void engine_tell_prompt(struct mr_engine *e, struct mr_sequence *s)
 }
 
 /* The token that item i chose, as an event. */
-static void engine_tell_token(struct mr_engine *e, struct mr_sequence *s, const struct mr_sampled *chosen, int64_t now_ns)
+void engine_tell_token(struct mr_engine *e, struct mr_sequence *s, const struct mr_sampled *chosen, int64_t now_ns)
 {
     if (chosen->id < 0) { /* bans and biases left nothing, or the logits are no numbers */
         s->finish = MR_FINISH_FAILED;
@@ -408,65 +324,9 @@ static void engine_tell_token(struct mr_engine *e, struct mr_sequence *s, const 
     e->stats.output_tokens++;
 }
 
-/* ---- who waits, and for what ---- */
-
-static void engine_tell_wait(struct mr_engine *e, int32_t slot, int64_t now_ns)
-{
-    const struct mr_sequence *s = e->slots[slot].sequence;
-    if (!e->tell_waits || e->n_waits == e->options.sched.max_seqs + ENGINE_WAITS_A_LOOK)
-        return;
-    int64_t *waited_ns = e->waits[e->n_waits++];
-    if (!mr_sched_why(e->sched, (uint64_t)slot, now_ns, waited_ns))
-        return;
-    struct mr_engine_event *event = engine_event(e, MR_ENGINE_WAIT, s);
-    event->on = s->planned;
-    event->waited_ns = waited_ns;
-    event->job = s->job;
-}
-
-static void engine_tell_held(struct mr_engine *e, int32_t slot)
-{
-    struct engine_slot *at = &e->slots[slot];
-    const struct mr_sequence *s = at->sequence;
-    struct mr_sched_tenant_stats stats;
-    mr_sched_tenant_stats(e->sched, s->job->tier, s->tenant, &stats);
-    bool held = stats.over_limit && !s->planned;
-    if (held == at->held)
-        return;
-    at->held = held;
-    engine_event(e, MR_ENGINE_HELD, s)->on = held;
-}
-
-/* A few times a second: every waiting run's HELD, and some runs' WAIT, in turns. */
-static void engine_look(struct mr_engine *e, int64_t now_ns)
-{
-    if (!e->tell_waits || now_ns < e->look_ns)
-        return;
-    e->look_ns = now_ns + ENGINE_LOOK_NS;
-    int32_t told = 0, at = e->look_at;
-    for (int32_t i = 0; i < e->n_slots; i++, at = at + 1 < e->n_slots ? at + 1 : 0) {
-        if (e->slots[at].state != SLOT_LIVE || (e->slots[at].sequence->planned && !e->slots[at].held))
-            continue;
-        engine_tell_held(e, at);
-        if (!e->slots[at].sequence->planned && told < ENGINE_WAITS_A_LOOK) {
-            engine_tell_wait(e, at, now_ns);
-            told++;
-            e->look_at = at + 1 < e->n_slots ? at + 1 : 0;
-        }
-    }
-}
-
-void mr_engine_tell_waits(struct mr_engine *e) { e->tell_waits = true; }
-struct mr_sched *mr_engine_sched(struct mr_engine *e) { return e->sched; }
-
-struct mr_str mr_engine_tenant(const struct mr_engine *e, uint32_t tenant)
-{
-    return tenant < (uint32_t)e->options.sched.max_tenants ? e->tenants[tenant] : (struct mr_str){0};
-}
-
 /* ---- one step ---- */
 
-static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan *plan, int64_t now_ns)
+void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan *plan, int64_t now_ns)
 {
     for (int32_t i = 0; i < plan->n_items; i++) {
         const struct mr_sched_item *item = &plan->items[i];
@@ -498,7 +358,7 @@ static void engine_fill_sources(struct mr_engine *e, const struct mr_sched_plan 
 
 /* Fills rows and score_ids of the batch; *n_top is -1 when nothing is scored. Every row of logits is sampled if one is, and
  * scored if one is: a port takes all rows of a step; what the others give is not looked at. */
-static bool engine_fill_rows(struct mr_engine *e, const struct mr_sched_plan *plan, int32_t *n_top)
+bool engine_fill_rows(struct mr_engine *e, const struct mr_sched_plan *plan, int32_t *n_top)
 {
     static const struct mr_sample_row unused = {.top_p = 1, .repetition_penalty = 1, .n_logprobs = -1};
     bool samples = false;
@@ -596,7 +456,7 @@ static void engine_begin(struct mr_engine *e, int64_t now_ns)
     engine_look(e, now_ns);
 }
 
-static struct cost_load engine_load(const struct mr_sched_plan *plan)
+struct cost_load engine_load(const struct mr_sched_plan *plan)
 {
     struct cost_load load = {0};
     for (const struct mr_sched_item *item = plan->items; item < plan->items + plan->n_items; item++) {
@@ -607,7 +467,7 @@ static struct cost_load engine_load(const struct mr_sched_plan *plan)
 }
 
 /* What a step took, for the tracked cost; now and then the scheduler gets it. */
-static void engine_track(struct mr_engine *e, struct cost_load load, int64_t step_ns)
+void engine_track(struct mr_engine *e, struct cost_load load, int64_t step_ns)
 {
     struct mr_step_sample sample = {.ns = step_ns, .load = load};
     mr_step_track_add(&e->track, &sample);
@@ -635,117 +495,6 @@ static enum mr_status engine_run_plan(struct mr_engine *e, const struct mr_sched
     if (e->options.track_cost && status == MR_OK)
         engine_track(e, engine_load(plan), now_ns - start_ns);
     return status;
-}
-
-/* ---- one step ahead ---- */
-
-/* The tokens of the step under way, if one is, as events. */
-static enum mr_status engine_land(struct mr_engine *e, const struct mr_clock *clock)
-{
-    const struct mr_forward_port *port = &e->options.forward;
-    struct engine_flight *flight = &e->flights[e->turn];
-    if (!flight->under_way)
-        return MR_OK;
-    flight->under_way = false;
-    int64_t start_ns = mr_clock_ns(clock);
-    enum mr_status status = port->collect(port->self);
-    int64_t now_ns = mr_clock_ns(clock), since_ns = flight->issued_ns > e->landed_ns ? flight->issued_ns : e->landed_ns;
-    e->device_ns += now_ns - start_ns;
-    e->landed_ns = now_ns;
-    for (int32_t i = 0; i < flight->n; i++) {
-        const struct engine_ticket *ticket = &flight->tickets[i];
-        struct engine_slot *slot = &e->slots[ticket->slot];
-        struct mr_sequence *s = slot->sequence;
-        if (slot->life != ticket->life || slot->state == SLOT_ENDED)
-            continue;
-        s->n_coming -= ticket->row >= 0;
-        if (status != MR_OK)
-            s->finish = MR_FINISH_FAILED, s->reason = MR_REASON_DEVICE_FAILED;
-        else if (ticket->row >= 0)
-            engine_tell_token(e, s, &flight->chosen[ticket->row], now_ns);
-        if (s->finish == MR_FINISH_NONE)
-            continue;
-        if (slot->state == SLOT_LIVE)
-            CHECK(mr_sched_end(e->sched, (uint64_t)ticket->slot, s->n_coming, now_ns));
-        engine_end(e, ticket->slot);
-    }
-    e->stats.steps++;
-    e->stats.last_batch_tokens = flight->n_tokens;
-    e->stats.last_batch_seqs = flight->n;
-    e->stats.last_predicted_ns = flight->predicted_ns;
-    e->stats.last_step_ns = now_ns - since_ns;
-    if (e->options.track_cost && status == MR_OK)
-        engine_track(e, flight->load, now_ns - since_ns);
-    return status;
-}
-
-/* Issues the plan's step; its samples go to the flight. */
-static enum mr_status engine_issue(struct mr_engine *e, const struct mr_sched_plan *plan, struct engine_flight *flight)
-{
-    const struct mr_forward_port *port = &e->options.forward;
-    int32_t n_top;
-    mr_batch_rewind(&e->batch);
-    CHECK(mr_batch_next(&e->batch, e->sources, plan->n_items) && e->batch.source == plan->n_items);
-    bool samples = engine_fill_rows(e, plan, &n_top);
-    CHECK(n_top < 0); /* what is scored binds */
-    enum mr_status status = port->step(port->self, &e->batch.batch);
-    if (status == MR_OK && samples)
-        status = port->sample(port->self, e->batch.batch.n_logits, e->rows, flight->chosen);
-    return status == MR_OK ? port->leave(port->self) : status;
-}
-
-/* What is known of the step already goes to the scheduler: one token of each run that samples, and the ends by length. Not issued:
- * all its runs are over. */
-static void engine_commit_issued(struct mr_engine *e, const struct mr_sched_plan *plan, struct engine_flight *flight, bool issued, int64_t now_ns)
-{
-    int32_t row = 0;
-    for (int32_t i = 0; i < plan->n_items; i++) {
-        const struct mr_sched_item *item = &plan->items[i];
-        struct engine_slot *slot = &e->slots[item->id];
-        struct mr_sequence *s = slot->sequence;
-        bool samples = item->samples && issued;
-        flight->tickets[i] = (struct engine_ticket){(int32_t)item->id, samples ? row : -1, slot->life};
-        if (samples) {
-            s->n_coming++;
-            s->coming_row = row++;
-        }
-        bool over = !issued || (samples && s->n_tokens + s->n_coming == s->max_tokens);
-        e->results[i] = (struct mr_sched_result){.new_tokens = samples, .finished = over};
-        if (over)
-            slot->state = SLOT_LAST;
-    }
-    flight->n = plan->n_items;
-    mr_sched_commit(e->sched, e->results, plan->n_items, now_ns);
-}
-
-/* The plan's step is issued and committed; then the tokens of the one before it are told, while it runs. */
-static enum mr_status engine_run_ahead(struct mr_engine *e, const struct mr_sched_plan *plan, const struct mr_clock *clock, int64_t now_ns)
-{
-    struct engine_flight *next = &e->flights[!e->turn];
-    engine_fill_sources(e, plan, now_ns);
-    next->load = engine_load(plan);
-    next->n_tokens = plan->n_tokens;
-    next->predicted_ns = plan->predicted_ns;
-    next->issued_ns = now_ns;
-    enum mr_status issued = engine_issue(e, plan, next);
-    engine_commit_issued(e, plan, next, issued == MR_OK, mr_clock_ns(clock));
-    next->under_way = issued == MR_OK;
-    enum mr_status landed = engine_land(e, clock);
-    e->turn = !e->turn;
-    if (landed != MR_OK && issued == MR_OK) /* nothing stays under way on a device that fails */
-        engine_land(e, clock);
-    if (issued == MR_OK)
-        return landed;
-    e->options.forward.finish(e->options.forward.self);
-    for (int32_t i = 0; i < next->n; i++) {
-        struct engine_slot *slot = &e->slots[next->tickets[i].slot];
-        if (slot->life != next->tickets[i].life || slot->state != SLOT_LAST)
-            continue;
-        slot->sequence->finish = MR_FINISH_FAILED;
-        slot->sequence->reason = MR_REASON_DEVICE_FAILED;
-        engine_end(e, next->tickets[i].slot);
-    }
-    return issued;
 }
 
 static void engine_give(struct mr_engine *e, const struct mr_engine_event **events, int32_t *n_events)

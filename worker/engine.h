@@ -33,6 +33,7 @@ struct mr_engine_options {
     const struct mr_bundle *bundle; /* tokenizer for text and stops; borrowed */
     int32_t max_logits;             /* rows of logits one step may want */
     bool prefix_cache;              /* jobs of one tenant and cache_scope share what equal beginnings have computed */
+    uint64_t names_seed;            /* of that: block_names.h */
     bool track_cost;                /* sched.cost follows what steps take (step_cost.h) */
     /* The contract of a tenant, asked once, at its first run; NULL: none has one. */
     struct mr_sched_tenant (*contract)(void *self, struct mr_str tenant);
@@ -43,7 +44,8 @@ struct mr_engine_options {
 struct mr_engine_run {
     uint64_t run;                /* the caller's handle, unique among live runs */
     const struct mr_job *job;    /* admitted: prompt_ids set, max_tokens resolved */
-    uint32_t tenant;             /* dense index for the scheduler */
+    uint32_t tenant;             /* dense index for the scheduler (tenants.h): one that another had goes to this run's tenant once no run
+                                    of the other is live; the last, max_tenants - 1, is of all that share it */
     const int32_t *accepted;     /* [n_accepted] tokens the log already holds: prefilled and replayed through penalties, stop
                                     strings and detokenizer, never emitted again; copied */
     int32_t n_accepted;
@@ -58,6 +60,7 @@ enum mr_engine_event_kind {
     MR_ENGINE_END,    /* the run is over; nothing follows */
     MR_ENGINE_HELD,   /* its tenant's contract holds it back from now, or (on false) no longer. With tell_waits only, as is */
     MR_ENGINE_WAIT,   /* what it has waited for: when it begins (on), and now and then before that */
+    MR_ENGINE_LATE,   /* its deadline cannot be kept at the rate that is measured: at once after submit; it runs all the same */
 };
 
 struct mr_engine_timing {
@@ -80,7 +83,8 @@ struct mr_engine_event {
     struct mr_engine_timing timing; /* END */
     bool on;                        /* HELD, WAIT */
     const int64_t *waited_ns;       /* [MR_WAIT_COUNT] WAIT: from arrival until now, by cause */
-    const struct mr_job *job;       /* WAIT */
+    const struct mr_job *job;       /* WAIT, LATE */
+    bool relegated;                 /* WAIT: it could not be on time, and runs behind those that can */
 };
 
 struct mr_engine_stats {
@@ -117,11 +121,13 @@ bool mr_engine_preempt(struct mr_engine *engine, uint64_t run); /* test hook: mr
 
 /* ---- what an operator sees: between steps ---- */
 
-/* From now on HELD and WAIT events are given too. */
+/* From now on HELD, WAIT and LATE events are given too. */
 void mr_engine_tell_waits(struct mr_engine *engine);
 /* To be read, and to exchange counters with other workers. */
 struct mr_sched *mr_engine_sched(struct mr_engine *engine);
-/* The name that came with index `tenant`; p NULL: no run of it was seen. Lives as long as the engine. */
+/* Whose index `tenant` is; p NULL: no run of it was seen. The view lives until the next submit; life tells one owner from the next. */
 struct mr_str mr_engine_tenant(const struct mr_engine *engine, uint32_t tenant);
+uint32_t mr_engine_tenant_life(const struct mr_engine *engine, uint32_t tenant);
+#define MR_ENGINE_OTHERS "(others)" /* the name of the last index */
 
 #endif

@@ -172,6 +172,8 @@ static void render_engine(const struct mr_metrics *m, struct mr_buf *out)
     one(out, "kv_blocks", "gauge", "KV blocks in all.", e->sched.blocks_total);
     one(out, "preemptions_total", "counter", "Sequences that gave up their KV for others.", (double)e->sched.preemptions);
     one(out, "relegations_total", "counter", "Jobs put behind the others because they could not be on time.", (double)e->sched.relegations);
+    one(out, "deadlines_infeasible_total", "counter", "Bulk jobs whose deadline could not be kept at the measured rate, as told when they came.",
+        (double)e->sched.infeasible);
     one(out, "step_predicted_seconds", "gauge", "What the cost model said of the last step.", (double)e->last_predicted_ns / 1e9);
     one(out, "step_budget_seconds", "gauge", "What the last step might take. 0: as long as it likes.",
         e->sched.last_budget_ns > 3600 * MR_NS_PER_S ? 0 : (double)e->sched.last_budget_ns / 1e9);

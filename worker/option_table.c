@@ -9,8 +9,10 @@
 #include "worker/option_table.h"
 
 #include "worker/contract.h"
+#include "worker/owner.h"
 #include "worker/policy.h"
 #include "worker/step_cost.h"
+#include "worker/tenants.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -148,12 +150,13 @@ static const struct mr_option table[] = {
     BYTES("limits.record", limits.record_bytes, "1MiB", 1024, 16 << 20, "Largest job record."),
     INT("limits.prompt_tokens", limits.prompt_tokens, "0", 0, 16777216, "Longest prompt. 0: what the context allows."),
     INT("limits.output_tokens", limits.output_tokens, "0", 0, 16777216, "Longest output. 0: what the context leaves."),
-    INT("limits.jobs", limits.jobs, "1024", 1, 1000000, "Jobs admitted and unfinished in this worker. At it, partitions are paused."),
+    INT("limits.jobs", limits.jobs, "1024", 1, MR_OWNER_JOBS_MAX / 2, "Jobs admitted and unfinished in this worker. At it, partitions are paused."),
     INT("limits.jobs_per_partition", limits.jobs_per_partition, "256", 1, 1000000, "The same, of one partition."),
     INT("limits.jobs_per_tenant", limits.jobs_per_tenant, "0", 0, 1000000,
         "Jobs of one tenant that run at a time, where its contract says nothing; others wait in order. 0: no limit of its own."),
     TIME("limits.deadline", limits.deadline_ms, "7d", 1, 366 * DAY_MS, "The longest deadline that a job may ask for."),
-    INT("limits.tenants", limits.tenants, "1024", 1, 1000000, "Tenants that one worker tells apart."),
+    INT("limits.tenants", limits.tenants, "1024", MR_TENANTS_MIN, MR_TENANTS_MAX,
+        "Tenants that one worker tells apart, one less with jobs at a time: more share the last place, as if they were one."),
     TIER("realtime", MR_TIER_REALTIME, "1", "0", "700", "0: 500ms and 50ms a token, or what the device can keep if that is more."),
     TIER("standard", MR_TIER_STANDARD, "8", "100ms", "250", "0: 5s and 100ms a token, or what the device can keep if that is more."),
     TIER("bulk", MR_TIER_BULK, "64", "1s", "50", "0: none."),

@@ -48,8 +48,10 @@ void owner_log(struct mr_owner *owner, enum mr_log_action_kind kind, const char 
 
 enum mr_status mr_owner_open(const struct mr_owner_config *config, struct mr_owner **out, struct mr_err *err)
 {
-    if (config->max_jobs < 1 || config->max_jobs > MR_OWNER_JOBS_MAX / 2 || config->max_tenants < 1 || config->max_tenants > MR_OWNER_TENANTS_MAX)
-        return mr_err_set(err, MR_ERR_LIMIT, "at most %d jobs and %d tenants at a time", MR_OWNER_JOBS_MAX / 2, MR_OWNER_TENANTS_MAX);
+    if (config->max_jobs < 1 || config->max_jobs > MR_OWNER_JOBS_MAX / 2 || config->max_tenants < MR_TENANTS_MIN ||
+            config->max_tenants > MR_TENANTS_MAX)
+        return mr_err_set(err, MR_ERR_LIMIT, "at most %d jobs and %d to %d tenants at a time", MR_OWNER_JOBS_MAX / 2,
+                          MR_TENANTS_MIN, MR_TENANTS_MAX);
     struct mr_owner *owner = calloc(1, sizeof *owner);
     if (!owner)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for the owner");
@@ -246,6 +248,7 @@ static void engine_event(struct mr_owner *owner, const struct mr_owner_event *ev
             owner->in_engine--;
             owner_slot_free(owner, slot);
         }
+            mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
         return;
     }
     if (slot->run->engine == MR_RUN_ENGINE_DROPPING && event->kind != MR_OWNER_DROPPED)
@@ -254,6 +257,7 @@ static void engine_event(struct mr_owner *owner, const struct mr_owner_event *ev
         owner->in_engine--;
         slot->run->engine = MR_RUN_ENGINE_NONE;
     }
+        mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
     owner_run_engine(owner, slot->run, event);
 }
 

@@ -29,7 +29,7 @@
 #define MR_OWNER_JOURNAL_NS (500 * MR_NS_PER_MS)    /* between two journal lines of a run */
 #define MR_OWNER_TICK_NS (5 * MR_NS_PER_MS)         /* the caller sends TICK at least this often while anything is live; idle: ten times as long */
 enum {
-    MR_OWNER_JOBS_MAX = 1 << 20, MR_OWNER_TENANTS_MAX = 4096, MR_OWNER_CONTROLS_MAX = MR_ROUTES_MAX,
+    MR_OWNER_JOBS_MAX = 1 << 20, MR_OWNER_CONTROLS_MAX = MR_ROUTES_MAX,
     MR_OWNER_PRESSED_LIVE = 64,          /* jobs of a partition that a tier under pressure still admits */
     MR_OWNER_REPLIES_MAX = 64,           /* reply topics that fail and have a circuit breaker; one more has none */
     MR_OWNER_FIRST_READS_MAX = 16,       /* input records of other partitions read at a time, one a partition; without room for a second a run runs */

@@ -91,7 +91,9 @@ void owner_run_submit(struct mr_owner *owner, struct mr_run *run, const int32_t 
 {
     struct mr_owner_action *action = owner_act(owner, MR_OWNER_DO_SUBMIT);
     action->handle = run->handle;
-    action->engine = (struct mr_engine_run){.run = run->handle, .job = run->job, .tenant = owner_tenant(owner, run->job->tenant),
+    struct owner_slot *slot = owner_slot_of(owner, run->handle);
+    slot->tenant = mr_tenants_join(&owner->tenants, run->job->tenant);
+    action->engine = (struct mr_engine_run){.run = run->handle, .job = run->job, .tenant = slot->tenant,
                                             .n_accepted = (int32_t)n, .arrival_ns = run->arrival_ns};
     if (n) {
         int32_t *accepted = mr_arena_array(&owner->out, (size_t)n, sizeof *accepted);

@@ -1,4 +1,4 @@
-/* Slots: a run's place towards admission, engine and log, and the tenants' dense indices. */
+/* Slots: a run's place towards admission, engine and log. */
 #include "worker/owner_state.h"
 
 #include <stdlib.h>
@@ -7,8 +7,7 @@ bool owner_slots_open(struct mr_owner *owner)
 {
     int32_t n = owner->config.max_jobs * 2; /* as many again may be on their way out of the engine */
     owner->slots = calloc((size_t)n, sizeof *owner->slots);
-    owner->tenants = calloc((size_t)owner->config.max_tenants, sizeof *owner->tenants);
-    if (!owner->slots || !owner->tenants)
+    if (!owner->slots || !mr_tenants_open(&owner->tenants, owner->config.max_tenants))
         return false;
     owner->n_slots = n;
     for (int32_t i = 0; i < n; i++)
@@ -20,9 +19,7 @@ void owner_slots_close(struct mr_owner *owner)
 {
     for (int32_t i = 0; i < owner->n_slots; i++)
         mr_job_free(owner->slots[i].job);
-    for (int32_t i = 0; i < owner->n_tenants; i++)
-        free((char *)owner->tenants[i].p);
-    free(owner->tenants);
+    mr_tenants_close(&owner->tenants);
     free(owner->slots);
 }
 
@@ -70,20 +67,6 @@ struct owner_slot *owner_slot_of(struct mr_owner *owner, uint64_t handle)
 {
     int32_t i = (int32_t)(handle & (MR_OWNER_JOBS_MAX - 1));
     return handle && i < owner->n_slots && owner->slots[i].handle == handle ? &owner->slots[i] : NULL;
-}
-
-uint32_t owner_tenant(struct mr_owner *owner, struct mr_str tenant)
-{
-    for (int32_t i = 0; i < owner->n_tenants; i++) {
-        if (mr_str_equal(owner->tenants[i], tenant))
-            return (uint32_t)i;
-    }
-    char *copy = owner->n_tenants < owner->config.max_tenants ? malloc(tenant.n + 1) : NULL;
-    if (!copy)
-        return (uint32_t)owner->n_tenants - 1;
-    memcpy(copy, tenant.p, tenant.n);
-    owner->tenants[owner->n_tenants] = (struct mr_str){copy, tenant.n};
-    return (uint32_t)owner->n_tenants++;
 }
 
 struct mr_run *owner_slot_run(struct mr_owner *owner, uint64_t handle)

@@ -5,6 +5,7 @@
 #include "scheduler/breaker.h"
 #include "worker/owner.h"
 #include "worker/partition.h"
+#include "worker/tenants.h"
 
 /* A run's place towards admission, engine and log. A handle is serial << 20 | index; a slot whose run went away while the engine
  * still had its job keeps the job until the engine lets go. */
@@ -12,6 +13,7 @@ struct owner_slot {
     uint64_t handle;              /* 0: free */
     struct mr_run *run;           /* NULL: an orphan */
     struct mr_job *job;           /* orphan: what the engine borrows */
+    uint32_t tenant;              /* in the engine: index */
     int32_t next_free;
 };
 
@@ -73,8 +75,7 @@ struct mr_owner {
     int32_t n_controls;
     struct owner_first_read read[MR_OWNER_FIRST_READS_MAX];
     struct owner_echo *echo, **echo_end; /* in out */
-    struct mr_str *tenants;       /* [n_tenants] */
-    int32_t n_tenants;
+    struct mr_tenants tenants;    /* with runs in the engine, or lately */
 
     struct owner_reply replies[MR_OWNER_REPLIES_MAX];
     int32_t n_replies;
@@ -114,7 +115,6 @@ void owner_slot_leave(struct mr_owner *owner, struct mr_run *run); /* the run go
 void owner_slot_free(struct mr_owner *owner, struct owner_slot *slot);
 struct owner_slot *owner_slot_of(struct mr_owner *owner, uint64_t handle); /* NULL: no longer */
 struct mr_run *owner_slot_run(struct mr_owner *owner, uint64_t handle);    /* NULL: no longer */
-uint32_t owner_tenant(struct mr_owner *owner, struct mr_str tenant);
 
 /* owner_control.c */
 void owner_controls_open(struct mr_owner *owner);

@@ -23,7 +23,7 @@ static int by_service(const void *a, const void *b)
 static void tell_tenants(struct mr_worker *worker)
 {
     int32_t n = 0, tenants = (int32_t)worker->options->limits.tenants;
-    for (int32_t i = 0; i < tenants && mr_engine_tenant(worker->serving.engine, (uint32_t)i).p; i++)
+    for (int32_t i = 0; i < tenants; i++)
         n += mr_tenant_view_fill(worker->serving.engine, (uint32_t)i, &worker->views[n]);
     qsort(worker->views, (size_t)n, sizeof *worker->views, by_service);
     mr_metrics_tenants(&worker->metrics, worker->views, n);
@@ -54,14 +54,30 @@ void worker_sched_round(struct mr_worker *worker, int64_t now_ns)
     tell_tenants(worker);
 }
 
-void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event *event)
+/* One field beside the job's state. */
+static void tell_store(struct mr_worker *worker, const struct mr_job *job, struct mr_str field, struct mr_str value)
 {
-    char key[2 + MR_TENANT_BYTES_MAX + 1 + MR_JOB_ID_BYTES_MAX + MR_REDRIVE_BYTES_MAX + 8], why[MR_WAIT_COUNT * 32];
-    int64_t sum_ns = 0;
+    char key[2 + MR_TENANT_BYTES_MAX + 1 + MR_JOB_ID_BYTES_MAX + MR_REDRIVE_BYTES_MAX + 8];
     if (!worker->has_state)
         return;
-    int n = snprintf(key, sizeof key, "{%.*s}", (int)event->job->name.n, event->job->name.p), at = 0;
+    int n = snprintf(key, sizeof key, "{%.*s}", (int)job->name.n, job->name.p);
     CHECK(n > 0 && (size_t)n < sizeof key);
+    struct mr_state_update update = {.key = {key, (size_t)n}, .n_fields = 1, .epoch = -1, .expire_ms = worker->options->redis.expire_ms,
+                                     .field = {field}, .value = {value}};
+    worker->state.put(worker->state.self, &update);
+}
+
+void worker_sched_late(struct mr_worker *worker, const struct mr_engine_event *event)
+{
+    mr_log(MR_LOG_WARN, "scheduler.late", "job=%.*s action=runs_on", (int)event->job->name.n, event->job->name.p);
+    tell_store(worker, event->job, MR_STR("deadline"), MR_STR("cannot be kept at the measured rate"));
+}
+
+void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event *event)
+{
+    char why[MR_WAIT_COUNT * 32 + 16];
+    int64_t sum_ns = 0;
+    int at;
     for (int i = 0; i < MR_WAIT_COUNT; i++)
         sum_ns += event->waited_ns[i];
     at = snprintf(why, sizeof why, "%s %lld ms", event->on ? "waited" : "waits since", (long long)(sum_ns / MR_NS_PER_MS));
@@ -69,7 +85,7 @@ void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event 
         if (event->waited_ns[i] >= MR_NS_PER_MS)
             at += snprintf(why + at, sizeof why - (size_t)at, ", %s %lld", mr_sched_wait_name((enum mr_sched_wait)i),
                            (long long)(event->waited_ns[i] / MR_NS_PER_MS));
-    struct mr_state_update update = {.key = {key, (size_t)n}, .n_fields = 1, .epoch = -1, .expire_ms = worker->options->redis.expire_ms,
-                                     .field = {MR_STR("why")}, .value = {mr_str_from(why)}};
-    worker->state.put(worker->state.self, &update);
+    if (event->relegated)
+        at += snprintf(why + at, sizeof why - (size_t)at, ", relegated");
+    tell_store(worker, event->job, MR_STR("why"), mr_str_from(why));
 }

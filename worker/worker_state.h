@@ -99,3 +99,4 @@ void worker_sched_round(struct mr_worker *worker, int64_t now_ns);
 void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event *event);
 
 #endif
+void worker_sched_late(struct mr_worker *worker, const struct mr_engine_event *event);

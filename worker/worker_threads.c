@@ -121,6 +121,10 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
         worker_sched_waited(worker, event);
         return;
     }
+    if (event->kind == MR_ENGINE_LATE) {
+        worker_sched_late(worker, event);
+        return;
+    }
     struct note *note = worker_note_new(kinds[event->kind], event->run);
     struct mr_owner_event *out = &note->event;
     out->on = event->on;

@@ -125,7 +125,39 @@ TEST(bulk_blends_by_what_binds_the_step)
     }
 }
 
-TEST_MAIN(TEST_CASE(charges_input_hits_and_outputs_once), TEST_CASE(the_least_weighted_service_goes_first),
+/* Another tenant's index: weight, debt, counter and lengths are not inherited, and nothing is given away while a job is live. */
+TEST(a_renewed_tenant_begins_as_at_open)
+{
+    struct mr_sched_config config = hand_config(64, 4);
+    struct mr_sched *s = hand_open(&config);
+    struct mr_sched_tenant contract = {.weight = 3, .rate_tokens = 1, .burst_tokens = 1};
+    struct mr_sched_tenant_stats stats;
+    REQUIRE(s);
+    EXPECT_EQ(mr_sched_tenant_set(s, 1, &contract, NULL), MR_OK);
+    EXPECT_EQ(hand_submit(s, 1, 1, MR_TIER_STANDARD, 8, 8), MR_OK);
+    EXPECT(!mr_sched_tenant_renew(s, 1));
+    hand_step(s, 0, 0);
+    EXPECT(!mr_sched_tenant_renew(s, 1));
+    mr_sched_tenant_stats(s, MR_TIER_STANDARD, 1, &stats);
+    EXPECT(stats.over_limit);
+    hand_step(s, 0, 1);
+    uint32_t history = job_history(s, &(struct job){.in = {.tenant = 1}});
+    mr_sched_tenant_stats(s, MR_TIER_STANDARD, 1, &stats);
+    EXPECT(stats.charged > 0 && stats.counter > 0 && stats.finished == 1);
+    EXPECT(mr_sched_tenant_renew(s, 1));
+    mr_sched_tenant_stats(s, MR_TIER_STANDARD, 1, &stats);
+    EXPECT(stats.charged == 0 && stats.counter == 0 && !stats.over_limit && stats.finished == 0);
+    EXPECT_EQ(flow_of(s, MR_TIER_STANDARD, 1)->weight, 1);
+    EXPECT(job_history(s, &(struct job){.in = {.tenant = 1}}) != history);
+    EXPECT_EQ(mr_sched_delta_take(s, MR_TIER_STANDARD, 1), 0);
+    EXPECT_EQ(hand_submit(s, 2, 1, MR_TIER_STANDARD, 8, 8), MR_OK);
+    mr_sched_check(s);
+    struct mr_sched_plan plan = hand_step(s, 0, 0);
+    EXPECT(hand_plans(&plan, 2));
+    mr_sched_close(s);
+}
+
+TEST_MAIN(TEST_CASE(a_renewed_tenant_begins_as_at_open), TEST_CASE(charges_input_hits_and_outputs_once), TEST_CASE(the_least_weighted_service_goes_first),
           TEST_CASE(who_returns_is_lifted_to_the_highest_least), TEST_CASE(pending_counts_for_the_choice_and_a_cancel_refunds_nothing),
           TEST_CASE(the_cap_is_one_and_a_half_shares_of_the_pool), TEST_CASE(a_step_of_many_admissions_compares_fewer_tenants_for_the_later),
           TEST_CASE(bulk_blends_by_what_binds_the_step))

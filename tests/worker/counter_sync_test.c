@@ -231,5 +231,38 @@ TEST(a_flushed_store_is_raised_again)
     expect_told(&store, o);
 }
 
-TEST_MAIN(TEST_CASE(apart_each_is_fair_by_itself), TEST_CASE(together_they_are_fair_over_both), TEST_CASE(a_store_that_was_away_gets_what_it_missed),
+/* The answer of an exchange comes when the index is another tenant's: it is not that one's. */
+TEST(an_answer_for_who_had_the_index_before_is_dropped)
+{
+    struct store store = {0};
+    struct side side;
+    struct mr_sched_tenant_stats stats;
+    int64_t now_ns = 0;
+    open_side(&side, &store, "a");
+    for (int t = 0; t < 2; t++)
+        job_of[t] = (struct mr_job){.tier = MR_TIER_BULK, .tenant = t ? MR_STR("after") : MR_STR("before"), .prompt_ids = prompt, .n_prompt = PROMPT,
+                                    .sampling = {.top_p = 1, .repetition_penalty = 1, .max_tokens = OUTPUT, .ignore_eos = true, .n_logprobs = -1,
+                                                 .n_prompt_logprobs = -1}};
+    submit(&side, 0);
+    steps(&side, 2 * OUTPUT, &now_ns, false);
+    mr_counter_sync_step(side.sync, ++now_ns); /* asked */
+    REQUIRE(store.asked);
+    struct mr_engine_run run = {.run = 99, .job = &job_of[1], .tenant = 0, .arrival_ns = 1};
+    EXPECT(mr_engine_submit(side.engine, &run, 1, NULL) == MR_OK);
+    mr_counter_sync_step(side.sync, ++now_ns); /* answered */
+    mr_sched_tenant_stats(mr_engine_sched(side.engine), MR_TIER_BULK, 0, &stats);
+    EXPECT_EQ(stats.counter, 0);
+    EXPECT_EQ(stats.charged, 0);
+    int64_t *told = store_field(&store, &(struct mr_state_tally){.hash = MR_STR("vt:2"), .field = MR_STR("before")});
+    EXPECT_EQ(*told, (PROMPT + 2 * OUTPUT) * MR_SCHED_SERVICE_UNIT);
+    steps(&side, 2 * OUTPUT, &now_ns, false);
+    mr_counter_sync_step(side.sync, ++now_ns);
+    mr_counter_sync_step(side.sync, ++now_ns);
+    EXPECT_EQ(*told, (PROMPT + 2 * OUTPUT) * MR_SCHED_SERVICE_UNIT);
+    told = store_field(&store, &(struct mr_state_tally){.hash = MR_STR("vt:2"), .field = MR_STR("after")});
+    EXPECT_EQ(*told, (PROMPT + 2 * OUTPUT) * MR_SCHED_SERVICE_UNIT);
+    close_side(&side);
+}
+
+TEST_MAIN(TEST_CASE(an_answer_for_who_had_the_index_before_is_dropped), TEST_CASE(apart_each_is_fair_by_itself), TEST_CASE(together_they_are_fair_over_both), TEST_CASE(a_store_that_was_away_gets_what_it_missed),
           TEST_CASE(a_flushed_store_is_raised_again))

@@ -1,13 +1,14 @@
 #include "tests/test.h"
 #include "tests/worker/fake_forward.h"
 #include "worker/bundle.h"
+#include "worker/engine_state.h"
 
 #include <malloc.h>
 
 /* The engine over a fake model whose logits depend on the cache's content: every job must give the same tokens, text and end
  * whatever runs beside it, however its prompt is cut, and however often it is preempted or resumed. */
 
-enum { JOBS = 24, PROMPT_MAX = 60, OUTPUT_MAX = 80, EOS = 256, RUNS_MAX = 80, TEXT_MAX = 1024 };
+enum { JOBS = 24, TENANTS = JOBS + 2, PROMPT_MAX = 60, OUTPUT_MAX = 80, EOS = 256, RUNS_MAX = 80, TEXT_MAX = 1024 };
 
 struct job {
     struct mr_job job;
@@ -16,6 +17,7 @@ struct job {
     struct mr_str stop[2];
     int32_t n_accepted;
     int64_t deadline_ns;
+    uint32_t tenant; /* index */
 };
 
 struct outcome {
@@ -102,7 +104,7 @@ static struct mr_engine *open_engine(const struct setup *setup, struct fake_forw
     }
     struct mr_engine_options options = {
         .sched = {.n_blocks = setup->n_blocks, .block_tokens = setup->block_tokens, .max_seqs = setup->max_seqs,
-                  .max_step_tokens = setup->max_step_tokens, .max_jobs = setup->max_jobs, .max_tenants = 4, .max_context = 512,
+                  .max_step_tokens = setup->max_step_tokens, .max_jobs = setup->max_jobs, .max_tenants = TENANTS, .max_context = 512,
                   .chunk_quantum = 1},
         .forward = fake_forward_port(f, ahead),
         .bundle = &bundle,
@@ -154,7 +156,7 @@ static void run_jobs(const struct setup *setup, struct job *jobs, int n, struct 
     struct mr_clock clock = mr_clock_manual(&time);
     memset(outcomes, 0, (size_t)n * sizeof *outcomes);
     for (int i = 0; i < n; i++) {
-        struct mr_engine_run run = {.run = 100 + (uint64_t)i, .job = &jobs[i].job, .accepted = jobs[i].accepted,
+        struct mr_engine_run run = {.run = 100 + (uint64_t)i, .job = &jobs[i].job, .tenant = jobs[i].tenant, .accepted = jobs[i].accepted,
                                     .n_accepted = jobs[i].n_accepted, .arrival_ns = i + 1, .deadline_ns = jobs[i].deadline_ns};
         struct mr_err err = {0};
         EXPECT_EQ(mr_engine_submit(e, &run, 1, &err), MR_OK);
@@ -282,8 +284,10 @@ TEST(shared_beginnings)
         }
         EXPECT(cached > 0 || setups[k].max_seqs == 64); /* all at once: nobody's blocks are full yet */
     }
-    for (int i = 0; i < JOBS; i++) /* nothing is shared between tenants, or between scopes of one */
+    for (int i = 0; i < JOBS; i++) { /* nothing is shared between tenants, or between scopes of one */
+        jobs[i].tenant = i % 2 ? 1 + (uint32_t)i : 0;
         *(i % 2 ? &jobs[i].job.tenant : &jobs[i].job.cache_scope) = (struct mr_str){&"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[i], 1};
+    }
     run_jobs(&setups[1], jobs, JOBS, got);
     for (int i = 0; i < JOBS; i++)
         EXPECT_EQ(got[i].n_cached, 0);
@@ -573,6 +577,80 @@ TEST(who_is_held_and_what_it_waits_for)
     rig_close(rig);
 }
 
+/* A bulk job whose deadline cannot be kept is told so once, at the step behind its submission, and runs all the same. */
+TEST(a_deadline_that_cannot_be_kept_is_told_at_once)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 4, 2048, 16, 64, 8, 0, false});
+    struct job j[3] = {plain(4, 10), plain(4, 3), plain(4, 40)};
+    const struct mr_engine_event *events;
+    int32_t n_events;
+    int late = 0, ended = 0;
+    mr_engine_tell_waits(rig->e);
+    for (int i = 0; i < 3; i++)
+        j[i].job.tier = MR_TIER_BULK;
+    EXPECT_EQ(rig_submit(rig, 1, &j[0], 0), MR_OK); /* a rate is measured first */
+    for (int step = 0; step < 12; step++, rig->time.monotonic_ns += 300 * MR_NS_PER_MS)
+        mr_engine_step(rig->e, &rig->clock, &events, &n_events, &rig->status);
+    for (int i = 1; i < 3; i++) {
+        struct mr_engine_run run = {.run = (uint64_t)i + 1, .job = &j[i].job, .arrival_ns = rig->time.monotonic_ns,
+                                    .deadline_ns = rig->time.monotonic_ns + (i == 1 ? 3600 * MR_NS_PER_S : 5 * MR_NS_PER_S)};
+        EXPECT_EQ(mr_engine_submit(rig->e, &run, rig->time.monotonic_ns, NULL), MR_OK);
+    }
+    for (int step = 0; step < 60; step++, rig->time.monotonic_ns += 10 * MR_NS_PER_MS) {
+        mr_engine_step(rig->e, &rig->clock, &events, &n_events, &rig->status);
+        for (int32_t i = 0; i < n_events; i++) {
+            late += events[i].kind == MR_ENGINE_LATE;
+            ended += events[i].kind == MR_ENGINE_END && events[i].finish == MR_FINISH_LENGTH;
+            EXPECT(events[i].kind != MR_ENGINE_LATE || (step == 0 && events[i].run == 3));
+        }
+    }
+    EXPECT_EQ(late, 1);
+    EXPECT_EQ(ended, 2);
+    rig_close(rig);
+}
+
+static int32_t asked;
+static struct mr_sched_tenant contract_of(void *self, struct mr_str tenant)
+{
+    (void)self;
+    asked++;
+    return (struct mr_sched_tenant){.weight = mr_str_is(tenant, "two") ? 2 : 1};
+}
+
+/* An index goes to another tenant when no run of it is live, with that one's name and contract; the last index is shared. */
+TEST(an_index_changes_hands)
+{
+    struct rig *rig = rig_open(&(struct setup){64, 4, 2048, 16, 64, 8, 0, false});
+    struct job j[3] = {plain(4, 3), plain(4, 3), plain(4, 3)};
+    static const char *const names[] = {"one", "two", "three"};
+    struct mr_sched_tenant_stats stats;
+    rig->e->options.contract = contract_of;
+    for (int i = 0; i < 3; i++)
+        j[i].job.tenant = mr_str_from(names[i]);
+    struct mr_engine_run run = {.run = 1, .job = &j[0].job, .tenant = 1};
+    EXPECT_EQ(mr_engine_submit(rig->e, &run, 0, NULL), MR_OK);
+    struct mr_engine_run next = {.run = 2, .job = &j[1].job, .tenant = 1};
+    EXPECT_EQ(mr_engine_submit(rig->e, &next, 0, NULL), MR_ERR_LIMIT);
+    for (int step = 0; step < 12; step++)
+        rig_step(rig);
+    mr_sched_tenant_stats(mr_engine_sched(rig->e), j[0].job.tier, 1, &stats);
+    EXPECT(stats.charged > 0 && stats.finished == 1);
+    EXPECT_EQ(mr_engine_submit(rig->e, &next, 0, NULL), MR_OK);
+    EXPECT(mr_str_is(mr_engine_tenant(rig->e, 1), "two"));
+    EXPECT_EQ(mr_engine_tenant_life(rig->e, 1), 2);
+    mr_sched_tenant_stats(mr_engine_sched(rig->e), j[0].job.tier, 1, &stats);
+    EXPECT(stats.charged == 0 && stats.finished == 0);
+    for (int i = 0; i < 2; i++) {
+        struct mr_engine_run shared = {.run = 10 + (uint64_t)i, .job = &j[2 * i].job, .tenant = TENANTS - 1};
+        EXPECT_EQ(mr_engine_submit(rig->e, &shared, 0, NULL), MR_OK);
+    }
+    EXPECT(mr_str_is(mr_engine_tenant(rig->e, TENANTS - 1), MR_ENGINE_OTHERS));
+    EXPECT_EQ(asked, 3);
+    for (int step = 0; step < 12; step++)
+        rig_step(rig);
+    rig_close(rig);
+}
+
 /* Whatever the host learns late, each job gives what it gives alone on a device that is done when it returns. */
 TEST(one_step_ahead)
 {
@@ -688,6 +766,7 @@ TEST(a_rest_ends_what_is_cancelled)
 }
 
 TEST_MAIN(TEST_CASE(one_step_ahead), TEST_CASE(cancelled_one_step_ahead), TEST_CASE(failure_one_step_ahead),
-          TEST_CASE(who_is_held_and_what_it_waits_for), TEST_CASE(a_rest_ends_what_is_cancelled), TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
+          TEST_CASE(who_is_held_and_what_it_waits_for), TEST_CASE(a_deadline_that_cannot_be_kept_is_told_at_once),
+          TEST_CASE(an_index_changes_hands), TEST_CASE(a_rest_ends_what_is_cancelled), TEST_CASE(company_chunks_and_preemption_change_nothing), TEST_CASE(resumed_from_every_prefix), TEST_CASE(shared_beginnings), TEST_CASE(ends),
           TEST_CASE(stop_string_over_token_edges), TEST_CASE(prompt_scores_in_bounded_rows), TEST_CASE(cancel_and_drop), TEST_CASE(deadlines),
           TEST_CASE(device_failure_ends_the_step_runs_only), TEST_CASE(limits), TEST_CASE(steps_allocate_nothing))
