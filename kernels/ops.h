@@ -214,6 +214,7 @@ struct mr_ops {
     const char *(*path)(const struct mr_device *device); /* kernel path: "cpu-exact-1", "cpu-fast-avx2-1", ... */
 
     void *(*alloc)(struct mr_device *device, size_t bytes); /* NULL: none left; at start only */
+    void (*memory)(struct mr_device *device, size_t *left, size_t *total); /* bytes; NULL where that is not the device's to say (a CPU) */
     void (*release)(struct mr_device *device, void *memory);
     float *(*upload_f32)(struct mr_device *device, const float *host, size_t n); /* small constant vectors; at start only */
     enum mr_status (*download)(struct mr_device *device, void *host, const void *memory, size_t bytes); /* after `finish`; for tests */

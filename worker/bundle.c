@@ -88,6 +88,29 @@ static enum mr_status device_open(struct mr_bundle *bundle, const struct mr_bund
     return bundle->ops->open(&device_options, &bundle->device, err);
 }
 
+/* Bytes of the device that were taken since the last call; 0 where it does not say. */
+static size_t memory_taken(struct mr_bundle *bundle)
+{
+    size_t left, total, before = bundle->memory.left;
+    if (!bundle->ops->memory)
+        return 0;
+    bundle->ops->memory(bundle->device, &left, &total);
+    if (!bundle->memory.total)
+        bundle->memory.total = before = total;
+    bundle->memory.left = left;
+    return before > left ? before - left : 0;
+}
+
+static size_t cache_bytes(const struct mr_bundle *bundle, const struct mr_bundle_options *options)
+{
+    size_t spare = bundle->memory.total / MR_BUNDLE_SPARE_PART;
+    if (options->kv_bytes)
+        return options->kv_bytes;
+    if (!bundle->ops->memory)
+        return MR_BUNDLE_KV_BYTES;
+    return bundle->memory.left > spare ? bundle->memory.left - spare : 0;
+}
+
 static enum mr_status store_open(struct mr_bundle *bundle, const struct mr_bundle_options *options, const struct mr_shape *shape, struct mr_err *err)
 {
     bool cpu = bundle->ops->act_dtype == MR_F32;
@@ -106,11 +129,10 @@ static enum mr_status store_open(struct mr_bundle *bundle, const struct mr_bundl
         .k_dtype = dtype,
         .v_dtype = dtype,
     };
-    size_t block_bytes = mr_kv_block_bytes(&store), most = (size_t)(INT32_MAX / options->block_tokens);
-    if (block_bytes == 0 || options->kv_bytes < block_bytes)
-        return mr_err_set(err, MR_ERR_INVALID, "%zu bytes for the cache: one block of %d tokens takes %zu", options->kv_bytes, options->block_tokens,
-                          block_bytes);
-    store.n_blocks = (int32_t)(options->kv_bytes / block_bytes < most ? options->kv_bytes / block_bytes : most);
+    size_t block_bytes = mr_kv_block_bytes(&store), most = (size_t)(INT32_MAX / options->block_tokens), bytes = cache_bytes(bundle, options);
+    if (block_bytes == 0 || bytes < block_bytes)
+        return mr_err_set(err, MR_ERR_INVALID, "%zu bytes for the cache: one block of %d tokens takes %zu", bytes, options->block_tokens, block_bytes);
+    store.n_blocks = (int32_t)(bytes / block_bytes < most ? bytes / block_bytes : most);
     return mr_kv_store_open(&store, bundle->ops, bundle->device, &bundle->store, err);
 }
 
@@ -216,18 +238,23 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
         status = context_set(bundle, options, &shape, err);
     if (!status)
         status = device_open(bundle, options, &shape, err);
+    if (status)
+        return status;
     model.ops = bundle->ops;
     model.device = bundle->device;
-    if (!status)
-        status = mr_model_open(options->source, &model, &bundle->model, err);
+    bundle->memory.others = memory_taken(bundle);
+    status = mr_model_open(options->source, &model, &bundle->model, err);
+    bundle->memory.model = memory_taken(bundle);
     if (!status)
         status = store_open(bundle, options, mr_model_shape(bundle->model), err);
+    bundle->memory.cache = memory_taken(bundle);
     if (!status)
         status = tokenizer_open(mr_model_file(bundle->model), mr_model_shape(bundle->model)->vocabulary, &bundle->tokenizer, err);
     if (!status)
         chat_open(bundle);
     if (!status)
         status = mr_model_warm(bundle->model, bundle->store, err);
+    bundle->memory.warm = memory_taken(bundle);
     return status;
 }
 

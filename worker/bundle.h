@@ -18,11 +18,24 @@ struct mr_bundle_options {
     enum mr_precision precision;
     const char *device;           /* "cpu", "cuda", "auto" (cuda where it can be had); NULL: cpu */
     int32_t block_tokens;
-    size_t kv_bytes;              /* memory for the cache */
+    size_t kv_bytes;              /* memory for the cache; 0: MR_BUNDLE_KV_BYTES, on a device that says what it has left that but a part in
+                                     MR_BUNDLE_SPARE_PART, for recorded steps and others */
     bool kv_fp8;                  /* its elements in e4m3 (cuda) */
     int32_t max_step_tokens, max_seqs, max_logits;
     int32_t max_context;          /* 0: the model's own */
     uint64_t seed;
+};
+
+#define MR_BUNDLE_KV_BYTES ((size_t)1 << 30)
+enum { MR_BUNDLE_SPARE_PART = 32 };
+
+/* What a device's memory went to, bytes; all 0 where the device does not say. */
+struct mr_bundle_memory {
+    size_t total, others;         /* others: taken before the model was opened */
+    size_t model;                 /* weights, activations, logits */
+    size_t cache;
+    size_t warm;                  /* recorded steps, and what the choice of kernels keeps */
+    size_t left;
 };
 
 struct mr_bundle {
@@ -35,9 +48,10 @@ struct mr_bundle {
     char chat_error[MR_ERR_TEXT_BYTES];
     char name[128];
     int32_t context;              /* longest prompt + output */
+    struct mr_bundle_memory memory;
 };
 
-/* Prints nothing. context is max_context, or the model's own; the cache gets as many blocks as kv_bytes holds (at least one).
+/* Prints nothing. context is max_context, or the model's own; the cache gets as many blocks as fit its memory (at least one).
  * MR_ERR_INVALID, MR_ERR_LIMIT: an option does not fit the model, or the file is wrong; err says which and how. */
 enum mr_status mr_bundle_open(const struct mr_bundle_options *options, struct mr_bundle **out, struct mr_err *err);
 void mr_bundle_close(struct mr_bundle *bundle);

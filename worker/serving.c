@@ -160,6 +160,11 @@ enum mr_status mr_serving_open(const struct mr_options *options, struct mr_servi
         .contract = serving_contract,
         .contract_self = (void *)(uintptr_t)options,
     };
+    const struct mr_bundle_memory *memory = &out->bundle->memory;
+    if (memory->total)
+        mr_log(MR_LOG_INFO, "memory.plan", "total_mb=%zu others_mb=%zu model_mb=%zu cache_mb=%zu cache_tokens=%lld warm_mb=%zu left_mb=%zu",
+               memory->total >> 20, memory->others >> 20, memory->model >> 20, memory->cache >> 20, (long long)store->n_blocks * store->block_tokens,
+               memory->warm >> 20, memory->left >> 20);
     struct mr_admit_options admit = {
         .prompt_tokens = options->limits.prompt_tokens,
         .output_tokens = options->limits.output_tokens,

@@ -88,6 +88,13 @@ static void *device_alloc(struct mr_device *device, size_t bytes)
 static void device_release(struct mr_device *device, void *memory)
 {
     (void)device;
+static void device_memory(struct mr_device *device, size_t *left, size_t *total)
+{
+    (void)device;
+    if (cudaMemGetInfo(left, total) != cudaSuccess)
+        *left = *total = 0;
+}
+
     cudaFree(memory);
 }
 
@@ -118,6 +125,7 @@ static const struct mr_ops ops = {
     .release = device_release,
     .upload_f32 = device_upload_f32,
     .download = device_download,
+    .memory = device_memory,
     .weight_open = cuda_weight_open,
     .weight_close = cuda_weight_close,
     .weight_bytes = cuda_weight_bytes,

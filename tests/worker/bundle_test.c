@@ -57,6 +57,11 @@ TEST(options_that_do_not_fit)
     options.kv_bytes = 8192;
     EXPECT_EQ(try_open(&options, &bundle, &err), MR_OK);
     mr_bundle_close(bundle);
+    options.kv_bytes = 0;
+    EXPECT_EQ(try_open(&options, &bundle, &err), MR_OK);
+    EXPECT_EQ(bundle->store->options.n_blocks, (int32_t)(MR_BUNDLE_KV_BYTES / 8192));
+    EXPECT_EQ(bundle->memory.total, 0); /* a CPU does not say */
+    mr_bundle_close(bundle);
     options.block_tokens = 0;
     EXPECT_EQ(try_open(&options, &bundle, &err), MR_ERR_INVALID);
     options = options_of("synthetic:tiny");

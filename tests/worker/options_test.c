@@ -37,7 +37,7 @@ TEST(defaults)
     REQUIRE(mr_options_open(&o, NULL, NULL, 0, NULL) == MR_OK);
     EXPECT_STR(o.model, "");
     EXPECT_STR(o.kafka.brokers, "localhost:9092");
-    EXPECT_EQ(o.kv.memory_bytes, 1 << 30);
+    EXPECT_EQ(o.kv.memory_bytes, 0);
     EXPECT_EQ(o.result.max_bytes, 900000);
     EXPECT_EQ(o.engine.precision, MR_PRECISION_AUTO);
     EXPECT_EQ(o.log.level, MR_LOG_INFO);
@@ -110,7 +110,8 @@ TEST(every_error_has_its_line)
     refused("kv : { memory = \"8\"; };", "1", "with its unit");
     refused("kv : { memory = \"8GiBs\"; };", "1", "with its unit");
     refused("kv : { memory = \"99999999999TiB\"; };", "1", "with its unit");
-    refused("kv : { memory = \"1KiB\"; };", "1", "must be 1MiB to 1024TiB");
+    refused("kv : { memory = \"2048TiB\"; };", "1", "to 1024TiB");
+    refused("result : { max_bytes = \"1B\"; };", "1", "must be 1KiB to 64MiB");
     refused("worker : { grace = 30; };", "1", "in quotes with its unit");
     refused("worker : { grace = \"2d\"; };", "1", "must be 0 to 1d");
     refused("kafka : { options = \"a=b\"; };", "1", "list of strings");
