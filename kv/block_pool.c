@@ -1,9 +1,9 @@
 /* Owns the counts, the stack of free ids, the idle list and the index of names.
  *
  * 1. A block is used (references > 0), idle (named, on the idle list) or free (nameless, on the stack).
- * 2. A name is in the index exactly while its block has it. 3. Names are hashes of the caller's: two beginnings with one name
- * are one beginning here, so the caller's hash must be good and salted.
- * Rejected: a tree of prefixes; a chain of hashes finds the same blocks with one table. One thread. */
+ * 2. A name is in the index exactly while its block has it. 3. Two beginnings with one name are one beginning here: that they are is the
+ * caller's word (block_names.h).
+ * Rejected: a tree of prefixes; a chain of names finds the same blocks with one table. One thread. */
 #include "kv/block_pool.h"
 
 #include "base/check.h"

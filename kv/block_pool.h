@@ -2,8 +2,8 @@
  * again. No bytes, no device: those are kv_store's. Pure, deterministic (lowest free id first after a reset, then last
  * freed first), no allocation after open. One thread.
  *
- * A full block may be given a name: a hash of its content and of everything before it, salted by whoever may see it. When
- * its last reference goes, a named block is idle rather than free: it is found by its name until take needs it, the one
+ * A full block may be given a name, which stands for its content, for everything before it and for whoever may see it
+ * (block_names.h). When its last reference goes, a named block is idle rather than free: it is found by its name until take needs it, the one
  * that idles longest first (a sequence gives back its last block first, so leaves go before their roots). */
 #ifndef MR_KV_BLOCK_POOL_H
 #define MR_KV_BLOCK_POOL_H

@@ -11,7 +11,6 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "base/sha256.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -98,26 +97,6 @@ static void sequence_fill_bias(struct mr_sequence *s, const struct mr_sequence_c
     s->n_bans = n - s->n_bias;
 }
 
-/* Each full block of the prompt is named by a hash of its tokens, of all before it, and of who may share it. */
-static void sequence_name_blocks(struct mr_sequence *s, int32_t block_tokens)
-{
-    struct mr_sha256 sha;
-    unsigned char digest[32];
-    mr_sha256_init(&sha);
-    mr_sha256_add(&sha, s->job->tenant.p, s->job->tenant.n);
-    mr_sha256_add(&sha, "", 1);
-    mr_sha256_add(&sha, s->job->cache_scope.p, s->job->cache_scope.n);
-    mr_sha256_finish(&sha, digest);
-    for (int32_t i = 0; i < s->n_prefix; i++) {
-        mr_sha256_init(&sha);
-        mr_sha256_add(&sha, digest, sizeof digest);
-        mr_sha256_add(&sha, s->tokens + (size_t)i * (size_t)block_tokens, (size_t)block_tokens * sizeof *s->tokens);
-        mr_sha256_finish(&sha, digest);
-        memcpy(&s->prefix[i], digest, sizeof s->prefix[i]);
-        s->prefix[i] |= s->prefix[i] == 0; /* 0 is no name */
-    }
-}
-
 enum mr_status mr_sequence_open(struct mr_sequence *s, const struct mr_engine_run *run, const struct mr_sequence_context *context,
                                 struct mr_err *err)
 {
@@ -130,8 +109,8 @@ enum mr_status mr_sequence_open(struct mr_sequence *s, const struct mr_engine_ru
                                .n_prompt = job->n_prompt, .n_scored = 1, .n_bias = sampling->n_bias};
     s->max_tokens = job->n_prompt + sampling->max_tokens;
     s->n_bans = sampling->min_tokens > 0 ? context->n_end_ids + sampling->n_stop_ids : 0;
-    if (context->block_tokens > 0 && sampling->n_prompt_logprobs < 0) /* a prompt that is scored must be computed */
-        s->n_prefix = job->n_prompt / context->block_tokens;
+    if (context->names && sampling->n_prompt_logprobs < 0) /* a prompt that is scored must be computed */
+        s->n_prefix = job->n_prompt / context->names->block_tokens;
     s->memory = calloc(1, sequence_carve(s, NULL));
     if (!s->memory)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a run of %d tokens", s->max_tokens);
@@ -145,7 +124,8 @@ enum mr_status mr_sequence_open(struct mr_sequence *s, const struct mr_engine_ru
         if (s->history.index_size)
             history_find(&s->history, job->prompt_ids[i]);
     }
-    sequence_name_blocks(s, context->block_tokens);
+    if (s->n_prefix)
+        s->n_prefix = mr_block_names_of(context->names, job->tenant, job->cache_scope, s->tokens, s->n_prefix, s->prefix);
     struct mr_buf released = {0};
     for (int32_t i = 0; i < run->n_accepted && s->finish == MR_FINISH_NONE; i++) {
         mr_sequence_take(s, context, run->accepted[i], &released);

@@ -3,6 +3,7 @@
 #ifndef MR_WORKER_SEQUENCE_H
 #define MR_WORKER_SEQUENCE_H
 
+#include "kv/block_names.h"
 #include "worker/engine.h"
 #include "worker/stream.h"
 
@@ -45,7 +46,7 @@ struct mr_sequence_context {
     const struct mr_tokenizer *tokenizer;
     const int32_t *end_ids; /* [n_end_ids] */
     int32_t n_end_ids;
-    int32_t block_tokens;   /* of the cache, to name a prompt's blocks by; 0: prompts are not shared */
+    struct mr_block_names *names; /* of prompts' blocks; NULL: prompts are not shared */
 };
 
 /* Takes the prompt and replays the accepted tokens; their text goes nowhere. finish may be set already: nothing is left to

@@ -13,6 +13,8 @@
 #include "worker/contract.h"
 #include "worker/policy.h"
 
+#include <sys/random.h>
+
 enum { SERVING_CHUNK_TOKENS = 16 };
 
 static enum mr_status serving_open_bundle(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
@@ -143,6 +145,14 @@ static void serving_profile(const struct mr_options *options, struct mr_sched_co
 
 static struct mr_sched_tenant serving_contract(void *options, struct mr_str tenant) { return mr_contract_of(options, tenant); }
 
+/* No randomness at hand is no reason not to start: it only keeps others from choosing buckets. */
+static uint64_t secret(void)
+{
+    uint64_t random = 0;
+    ssize_t n = getrandom(&random, sizeof random, 0);
+    return n == sizeof random ? random : 0;
+}
+
 enum mr_status mr_serving_open(const struct mr_options *options, struct mr_serving *out, struct mr_err *err)
 {
     *out = (struct mr_serving){0};
@@ -150,21 +160,22 @@ enum mr_status mr_serving_open(const struct mr_options *options, struct mr_servi
     if (status != MR_OK)
         return status;
     const struct mr_kv_store_options *store = &out->bundle->store->options;
+    const struct mr_bundle_memory *memory = &out->bundle->memory;
+    if (memory->total)
+        mr_log(MR_LOG_INFO, "memory.plan", "total_mb=%zu others_mb=%zu model_mb=%zu cache_mb=%zu cache_tokens=%lld warm_mb=%zu left_mb=%zu",
+               memory->total >> 20, memory->others >> 20, memory->model >> 20, memory->cache >> 20, (long long)store->n_blocks * store->block_tokens,
+               memory->warm >> 20, memory->left >> 20);
     out->engine_options = (struct mr_engine_options){
         .sched = serving_sched(options, out->bundle),
         .forward = mr_bundle_forward(out->bundle),
         .bundle = out->bundle,
         .max_logits = (int32_t)options->engine.max_logits,
         .prefix_cache = options->kv.prefix_cache,
+        .names_seed = secret(),
         .track_cost = options->scheduler.track,
         .contract = serving_contract,
         .contract_self = (void *)(uintptr_t)options,
     };
-    const struct mr_bundle_memory *memory = &out->bundle->memory;
-    if (memory->total)
-        mr_log(MR_LOG_INFO, "memory.plan", "total_mb=%zu others_mb=%zu model_mb=%zu cache_mb=%zu cache_tokens=%lld warm_mb=%zu left_mb=%zu",
-               memory->total >> 20, memory->others >> 20, memory->model >> 20, memory->cache >> 20, (long long)store->n_blocks * store->block_tokens,
-               memory->warm >> 20, memory->left >> 20);
     struct mr_admit_options admit = {
         .prompt_tokens = options->limits.prompt_tokens,
         .output_tokens = options->limits.output_tokens,

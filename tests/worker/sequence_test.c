@@ -8,7 +8,7 @@ static struct mr_sequence_context context_of(void)
     struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = 300, .bos = -1, .eos = 256, .eot = -1};
     if (!tokenizer)
         EXPECT_EQ(mr_tokenizer_open(&vocabulary, &tokenizer, NULL), MR_OK);
-    return (struct mr_sequence_context){tokenizer, ends, 1, 0};
+    return (struct mr_sequence_context){tokenizer, ends, 1, NULL};
 }
 
 static const int32_t prompt[] = {10, 11, 10};
@@ -106,7 +106,9 @@ TEST(names_of_blocks)
     struct mr_job job[4];
     struct mr_sequence s[4];
     static const int32_t tokens[2][7] = {{1, 2, 1, 2, 5, 6, 7}, {1, 2, 1, 2, 5, 9, 7}};
-    context.block_tokens = 2;
+    struct mr_block_names names;
+    REQUIRE(mr_block_names_open(&names, 100, 2, 0, NULL) == MR_OK);
+    context.names = &names;
     for (int i = 0; i < 4; i++) {
         job[i] = job_of(1);
         job[i].prompt_ids = tokens[i == 1];
@@ -122,6 +124,7 @@ TEST(names_of_blocks)
     EXPECT(s[0].prefix[0] != s[2].prefix[0]);
     for (int i = 0; i < 4; i++)
         mr_sequence_close(&s[i]);
+    mr_block_names_close(&names);
 }
 
 TEST_MAIN(TEST_CASE(history_counts_output_and_knows_the_prompt), TEST_CASE(bans_stand_behind_biases_until_min_tokens),
