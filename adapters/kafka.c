@@ -125,6 +125,12 @@ void kafka_tell_trouble(struct kafka *k, enum mr_status status, bool fatal, cons
     kafka_tell(k, &event, topic, partition, mr_str_from(text));
 }
 
+void kafka_trouble(rd_kafka_t *handle, int err, const char *reason, void *opaque)
+{
+    (void)handle;
+    kafka_tell_trouble(opaque, err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ? MR_ERR_BUSY : MR_ERR_IO, false, NULL, -1, reason);
+}
+
 void kafka_tell_record(struct kafka *k, enum mr_log_event_kind kind, rd_kafka_message_t *message, struct mr_log_event *event)
 {
     rd_kafka_timestamp_type_t type;

@@ -7,19 +7,13 @@
  * it is told when that end was reached, or at an end-of-partition, whichever is first. */
 #include "adapters/kafka_private.h"
 
-static void trouble(rd_kafka_t *follower, int err, const char *reason, void *opaque)
-{
-    (void)follower, (void)err;
-    kafka_tell_trouble(opaque, MR_ERR_IO, false, NULL, -1, reason);
-}
-
 enum mr_status kafka_follow_open(struct kafka *k, struct mr_err *err)
 {
     char text[256];
     static const uint64_t one = 1;
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->follow_conf);
     rd_kafka_conf_set_opaque(conf, k);
-    rd_kafka_conf_set_error_cb(conf, trouble);
+    rd_kafka_conf_set_error_cb(conf, kafka_trouble);
     k->follower = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     if (!k->follower) {
         rd_kafka_conf_destroy(conf);

@@ -130,12 +130,6 @@ void kafka_group_give_back(struct kafka *k)
     rd_kafka_assign(k->group, NULL);
 }
 
-static void trouble(rd_kafka_t *group, int err, const char *reason, void *opaque)
-{
-    (void)group, (void)err;
-    kafka_tell_trouble(opaque, MR_ERR_IO, false, NULL, -1, reason);
-}
-
 enum mr_status kafka_group_prepare(struct kafka *k, struct mr_err *err)
 {
     for (int32_t i = 0; i < k->options->n_inputs; i++)
@@ -156,7 +150,7 @@ enum mr_status kafka_group_open(struct kafka *k, struct mr_err *err)
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(k->group_conf);
     rd_kafka_conf_set_opaque(conf, k);
     rd_kafka_conf_set_rebalance_cb(conf, rebalance);
-    rd_kafka_conf_set_error_cb(conf, trouble);
+    rd_kafka_conf_set_error_cb(conf, kafka_trouble);
     k->group = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
     if (!k->group) {
         rd_kafka_conf_destroy(conf);

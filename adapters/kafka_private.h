@@ -114,6 +114,8 @@ int64_t kafka_now_ns(void);
 /* Queues event, with copies of topic and text. */
 void kafka_tell(struct kafka *k, const struct mr_log_event *event, const char *topic, int32_t partition, struct mr_str text);
 void kafka_tell_trouble(struct kafka *k, enum mr_status status, bool fatal, const char *topic, int32_t partition, const char *text);
+/* The error callback of both readers; opaque: struct kafka. */
+void kafka_trouble(rd_kafka_t *handle, int err, const char *reason, void *opaque);
 /* Fills event from a record that was read; the message is kept until the next poll. */
 void kafka_tell_record(struct kafka *k, enum mr_log_event_kind kind, rd_kafka_message_t *message, struct mr_log_event *event);
 struct kafka_slot *kafka_slot_find(struct kafka_slots *slots, const char *topic, int32_t partition);

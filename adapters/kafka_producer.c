@@ -58,6 +58,8 @@ static enum mr_status status_of(rd_kafka_resp_err_t err)
         return MR_ERR_NOT_FOUND;
     case RD_KAFKA_RESP_ERR__FATAL:
         return MR_ERR_CLOSED;
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+        return MR_ERR_BUSY;
     default:
         return MR_ERR_IO;
     }

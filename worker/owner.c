@@ -215,6 +215,8 @@ static void log_event(struct mr_owner *owner, const struct mr_log_event *event)
         snprintf(reason, sizeof reason, "%.*s", (int)(event->text.n < 199 ? event->text.n : 199), event->text.n ? event->text.p : "");
         mr_log(event->fatal ? MR_LOG_ERROR : MR_LOG_WARN, "log.error", "fatal=%d reason=%s", event->fatal, mr_log_quote(reason, quoted,
             sizeof quoted));
+        if (event->status == MR_ERR_BUSY)
+            owner_silence_doubt(owner);
     } else if (!owner_control_event(owner, event) && !owner_first_event(owner, event)) {
         owner_partition_event(owner, event);
     }
@@ -377,6 +379,7 @@ static void tick(struct mr_owner *owner)
         if (owner->slots[i].run)
             owner_run_tick(owner, owner->slots[i].run);
     }
+    owner_silence_tick(owner);
     drain_tick(owner);
     owner_pump(owner);
 }

@@ -7,7 +7,7 @@
  * Files: owner.c (dispatch, admission limits, drain), owner_slot.c (slots, tenants), owner_control.c (cancels),
  * owner_partition.c (assignment, tail), owner_commit.c (commits, who owns), owner_run.c (one run's way), owner_publish.c and
  * owner_outcome.c (what is appended to the log), owner_move.c (parked topics), owner_first.c (duplicates across partitions),
- * owner_reply.c (reply topics that fail),
+ * owner_reply.c (reply topics that fail), owner_silence.c (the engine rests while the log is silent),
  * owner_journal.c (the head start), owner_audit.c (who did what). */
 #ifndef MR_WORKER_OWNER_H
 #define MR_WORKER_OWNER_H
@@ -27,6 +27,7 @@
 #define MR_OWNER_FIRST_NS (50 * MR_NS_PER_MS)       /* the store has so long to name an earlier record of a name, */
 #define MR_OWNER_FIRST_READ_NS (MR_NS_PER_S)        /* and its topic so long to show it; then the job runs */
 #define MR_OWNER_JOURNAL_NS (500 * MR_NS_PER_MS)    /* between two journal lines of a run */
+#define MR_OWNER_SILENCE_NS (500 * MR_NS_PER_MS)    /* the log is silent when the tail lacks a record so old and has shown none younger */
 #define MR_OWNER_TICK_NS (5 * MR_NS_PER_MS)         /* the caller sends TICK at least this often while anything is live; idle: ten times as long */
 enum {
     MR_OWNER_JOBS_MAX = 1 << 20, MR_OWNER_CONTROLS_MAX = MR_ROUTES_MAX,
@@ -122,6 +123,7 @@ enum mr_owner_action_kind {
     MR_OWNER_DO_STATE,   /* state: a mirror write */
     MR_OWNER_DO_ASK,     /* ask: a question to the store; an answer that never comes is waited for only a while */
     MR_OWNER_DO_COUNT,   /* outcome: a run finished here */
+    MR_OWNER_DO_REST,    /* on: the engine makes no step until it is off again; what is cancelled still ends */
     MR_OWNER_DO_EXIT,    /* drained: the worker may end */
 };
 
@@ -141,7 +143,7 @@ struct mr_owner_action {
     uint64_t handle;
     struct mr_record record;
     const struct mr_route *route;
-    bool parked;
+    bool parked, on;
     struct mr_engine_run engine;
     struct mr_state_update state;
     struct mr_state_ask ask;
@@ -153,6 +155,7 @@ struct mr_owner_stats {
     int32_t waiting, live;
     int64_t records, starts, takeovers, lost_starts, producer_errors, commits, commit_errors, revoked, parked_back, ignored, lost_by_retention;
     int64_t bad_metadata, poison, dead, moved, duplicates_elsewhere, head_starts, replies_skipped, cancels_refused;
+    int64_t silences;              /* times that the engine was told to rest */
     int64_t holes;                 /* input offsets that the log skipped: a transaction's markers, and nothing else */
     int64_t lag;                   /* input offsets seen and not finished */
     bool ready, draining, control_ready;

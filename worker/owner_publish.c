@@ -101,6 +101,7 @@ void owner_publish_start(struct mr_owner *owner, struct mr_run *run)
     if (epoch <= run->epoch)
         epoch = run->epoch + 1; /* a START of ours that the tail has not shown yet */
     run->epoch = epoch;
+    run->start_ns = owner->now_ns;
     run->writer = config->random(config->self);
     struct mr_stream_record record = record_of(run, MR_FOLD_START);
     record.cause = mr_run_cause(run, config->process);
@@ -120,16 +121,16 @@ void owner_publish_start(struct mr_owner *owner, struct mr_run *run)
         owner_audit_run(owner, run, mr_run_redriven(run) ? "redrive" : "job", "accepted", (struct mr_str){0});
 }
 
-static const struct mr_chunk *first_unsent(const struct mr_run *run)
+static struct mr_chunk *first_unsent(const struct mr_run *run)
 {
-    const struct mr_chunk *chunk = run->chunks;
+    struct mr_chunk *chunk = run->chunks;
     while (chunk && chunk->seq < run->sent_seq)
         chunk = chunk->next;
     return chunk;
 }
 
 /* One TOK of whole chunks, at most MR_STREAM_IDS_MAX tokens. */
-static void append_tokens(struct mr_owner *owner, struct mr_run *run, const struct mr_chunk *first)
+static void append_tokens(struct mr_owner *owner, struct mr_run *run, struct mr_chunk *first)
 {
     int32_t n = 0;
     bool scored = first->logprobs != NULL;
@@ -141,7 +142,8 @@ static void append_tokens(struct mr_owner *owner, struct mr_run *run, const stru
     struct mr_logprob *logprobs = scored ? mr_arena_array(&owner->out, (size_t)n, sizeof *logprobs) : NULL;
     CHECK(n > 0 && ids && (!scored || logprobs));
     int32_t at = 0;
-    for (const struct mr_chunk *chunk = first; chunk != end; chunk = chunk->next) {
+    for (struct mr_chunk *chunk = first; chunk != end; chunk = chunk->next) {
+        chunk->sent_ns = owner->now_ns;
         memcpy(ids + at, chunk->ids, sizeof *ids * (size_t)chunk->n_ids);
         if (scored)
             memcpy(logprobs + at, chunk->logprobs, sizeof *logprobs * (size_t)chunk->n_ids);
@@ -177,7 +179,7 @@ static bool tokens_due(const struct mr_owner *owner, const struct mr_run *run, c
 
 void owner_publish_tokens(struct mr_owner *owner, struct mr_run *run, bool all)
 {
-    const struct mr_chunk *first;
+    struct mr_chunk *first;
     while ((first = first_unsent(run)) && (all || tokens_due(owner, run, first)))
         append_tokens(owner, run, first);
 }

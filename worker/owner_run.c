@@ -79,10 +79,10 @@ void owner_run_hold(struct mr_owner *owner, struct mr_run *run)
 }
 
 /* A parked run makes a little more, for a partition that comes back at once, and then leaves the engine; what it made is kept. So a
- * rebalance never makes more twice than a record's worth. */
+ * rebalance makes a quarter of a record twice at most. */
 static void park_full(struct mr_owner *owner, struct mr_run *run)
 {
-    int32_t most = owner->config.tier[run->job->tier].batch_tokens / 2 + 1;
+    int32_t most = owner->config.tier[run->job->tier].batch_tokens / 4 + 1;
     if (run->partition->state == MR_PARTITION_PARKED && mr_run_made(run) - run->parked_made >= most)
         drop(owner, run);
 }
@@ -336,6 +336,7 @@ void owner_run_park(struct mr_owner *owner, struct mr_run *run)
 /* The barrier is passed: this owner's START is in force. */
 static void own(struct mr_owner *owner, struct mr_run *run)
 {
+    owner_silence_shown(owner, run->start_ns);
     run->sent_seq = run->fold.seq;
     run->sent_ctx = run->fold.ctx;
     run->state = MR_RUN_RUNNING;
@@ -384,6 +385,8 @@ void owner_run_followed(struct mr_owner *owner, struct mr_run *run, const struct
     if (!mine || (run->state != MR_RUN_RUNNING && run->state != MR_RUN_ENDING))
         return;
     if (accepted) {
+        if (record->kind == MR_FOLD_TOK && run->chunks)
+            owner_silence_shown(owner, run->chunks->sent_ns);
         mr_run_align(run);
         if (owner->alone == run)
             owner->alone = NULL; /* it got further than whoever died of it */

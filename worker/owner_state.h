@@ -87,6 +87,9 @@ struct mr_owner {
     int64_t assigned_ns;          /* and when it came */
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
+    bool silent;                  /* as the engine was told; */
+    int64_t shown_ns;             /* when the youngest own record that a tail has shown was appended, */
+    int64_t doubt_ns;             /* and when no broker could be reached last */
     int32_t yields_out;           /* YIELDs not acknowledged yet */
 
     struct mr_arena out;          /* what actions point at; emptied by the next step */
@@ -161,6 +164,11 @@ bool owner_run_suspect(const struct mr_owner *owner, const struct mr_run *run); 
 void owner_run_hold(struct mr_owner *owner, struct mr_run *run);      /* out of the engine, if a suspect needs it */
 void owner_run_yield(struct mr_owner *owner, struct mr_run *run);
 void owner_run_discard(struct mr_owner *owner, struct mr_run *run);   /* forgets it, unfinished or finished elsewhere */
+
+/* owner_silence.c */
+void owner_silence_shown(struct mr_owner *owner, int64_t sent_ns);    /* a tail has shown an own record that was appended then */
+void owner_silence_doubt(struct mr_owner *owner);                     /* no broker can be reached */
+void owner_silence_tick(struct mr_owner *owner);                      /* tells the engine to rest, or no longer */
 
 /* owner_publish.c */
 void owner_publish_start(struct mr_owner *owner, struct mr_run *run);

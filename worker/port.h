@@ -39,7 +39,7 @@ enum mr_log_event_kind {
     MR_LOG_DELIVERED,  /* a produced record: ok with offset and timestamp_ms, or failed (status, text) */
     MR_LOG_COMMITTED,  /* a commit's answer */
     MR_LOG_OUT_OF_RANGE, /* an offset that the log no longer holds; offset: the log's start */
-    MR_LOG_TROUBLE,    /* something to log and count: text; fatal: this port must be reopened */
+    MR_LOG_TROUBLE,    /* something to log and count: text; fatal: this port must be reopened; status BUSY: no broker can be reached just now */
 };
 
 enum mr_commit_outcome {

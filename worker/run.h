@@ -47,7 +47,7 @@ struct mr_chunk {
     const int32_t *ids;                /* [n_ids] in the chunk's own memory, as everything below */
     const struct mr_logprob *logprobs; /* [n_ids] or NULL */
     struct mr_str text;
-    int64_t made_ns;
+    int64_t made_ns, sent_ns;          /* sent_ns: appended last; 0: not yet */
     struct mr_arena arena;
 };
 
@@ -104,6 +104,7 @@ struct mr_run {
     int64_t arrival_ns, not_before_ns, deadline_ms; /* deadline in broker time; 0: none */
     int64_t epoch;                     /* of the last START appended here; 0: none */
     uint64_t writer;
+    int64_t start_ns;                  /* when that START was appended */
     enum mr_stream_cause restart;      /* why the next START is needed, where this process holds the last one */
     bool alone;
     struct mr_run_decision decision;

@@ -149,6 +149,10 @@ static void perform(struct mr_worker *worker, const struct mr_owner_action *acti
             worker->state.ask(worker->state.self, &action->ask, &worker->log_wake);
         break; /* not taken: the owner waits for a while only */
     case MR_OWNER_DO_COUNT: mr_metrics_count(&worker->metrics, &action->outcome); break;
+    case MR_OWNER_DO_REST:
+        atomic_store(&worker->rest, action->on);
+        mr_wake_signal(&worker->engine_wake);
+        break;
     case MR_OWNER_DO_EXIT: worker->exit = true; break;
     case MR_OWNER_DO_LOG: break; /* step() does it */
     }

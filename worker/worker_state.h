@@ -67,6 +67,7 @@ struct mr_worker {
     atomic_bool stop;
     atomic_int signals;
     atomic_bool ready;
+    atomic_bool rest;          /* the log is silent: the engine makes no step */
     struct mr_watchdog watchdog;
     struct mr_planted planted; /* tests only */
     struct mr_metrics metrics;
@@ -76,6 +77,8 @@ struct mr_worker {
     struct mr_tenant_view *views; /* [limits.tenants] */
     bool pressed[MR_TIER_COUNT];  /* as the owner was told */
     int64_t view_ns;
+    uint64_t log_beats;           /* of the log thread, as they were seen to change */
+    int64_t log_beat_ns;          /* at this time */
     struct mr_counter_sync *sync; /* NULL: counters are not shared */
 
     /* log thread only */

@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define IDLE_NS (100 * MR_NS_PER_MS) /* between two looks of an engine without work, */
-#define HELD_NS (5 * MR_NS_PER_MS)    /* and of one whose jobs are all held back */
+#define HELD_NS (5 * MR_NS_PER_MS)    /* and of one that rests, or whose jobs are all held back */
 
 struct note *worker_note_new(enum mr_owner_event_kind kind, uint64_t handle)
 {
@@ -151,10 +151,21 @@ static void tell(struct mr_worker *worker, const struct mr_engine_event *event)
     worker_note_push(worker, note, MR_WATCHED_ENGINE);
 }
 
-/* One step, unless the last ones failed one after another: then jobs wait, instead of each failing, until a probe goes through. */
-static bool engine_step(struct mr_worker *worker, const struct mr_engine_event **events, int32_t *n_events, enum mr_status *status)
+/* What it would make could not leave: the log is silent, or its thread stands still. The group may have given this worker's jobs to
+ * others, and would make the same tokens again. */
+static bool engine_rests(struct mr_worker *worker, int64_t now_ns)
 {
-    if (!mr_breaker_allow(&worker->breaker, mr_clock_ns(&worker->clock))) {
+    uint64_t beats = atomic_load(&worker->watchdog.beats[MR_WATCHED_LOG]);
+    if (beats != worker->log_beats)
+        worker->log_beat_ns = now_ns;
+    worker->log_beats = beats;
+    return atomic_load(&worker->rest) || now_ns - worker->log_beat_ns >= MR_OWNER_SILENCE_NS;
+}
+
+/* One step, unless the last ones failed one after another: then jobs wait, instead of each failing, until a probe goes through. */
+static bool engine_step(struct mr_worker *worker, bool rests, const struct mr_engine_event **events, int32_t *n_events, enum mr_status *status)
+{
+    if (rests || !mr_breaker_allow(&worker->breaker, mr_clock_ns(&worker->clock))) {
         mr_engine_rest(worker->serving.engine, &worker->clock, events, n_events);
         return false;
     }
@@ -196,7 +207,8 @@ void *worker_engine_main(void *self)
         struct mr_engine_stats stats;
         int32_t n_events = 0;
         enum mr_status status = MR_OK;
-        bool busy = engine_step(worker, &events, &n_events, &status);
+        bool rests = engine_rests(worker, mr_clock_ns(&worker->clock));
+        bool busy = engine_step(worker, rests, &events, &n_events, &status);
         for (int32_t i = 0; i < n_events; i++)
             tell(worker, &events[i]);
         if (busy || n_events) {
@@ -206,7 +218,7 @@ void *worker_engine_main(void *self)
         }
         worker_sched_round(worker, mr_clock_ns(&worker->clock));
         if (!busy && !n_events)
-            mr_wake_wait(&worker->engine_wake, engine_waits(worker) ? HELD_NS : IDLE_NS);
+            mr_wake_wait(&worker->engine_wake, rests || engine_waits(worker) ? HELD_NS : IDLE_NS);
     }
     return NULL;
 }

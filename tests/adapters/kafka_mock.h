@@ -28,18 +28,24 @@ static inline bool mock_next(struct mock_peer *peer, enum mr_log_event_kind kind
     return false;
 }
 
-/* A cluster of one broker with topic "t" of one partition, which a worker is assigned. */
-static inline bool mock_open(struct mock_peer *peer, enum mr_log_role role)
+/* A cluster of one broker with topic "t" of one partition. */
+static inline bool mock_open_unassigned(struct mock_peer *peer, enum mr_log_role role)
 {
     static const char *const inputs[] = {"t"};
     char text[256];
-    struct mr_log_event event;
     peer->host = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof text);
     peer->cluster = peer->host ? rd_kafka_mock_cluster_new(peer->host, 1) : NULL;
     if (!peer->cluster || rd_kafka_mock_topic_create(peer->cluster, inputs[0], 1, 1) || !mr_wake_open(&peer->wake))
         return false;
     struct mr_kafka_options options = {.brokers = rd_kafka_mock_cluster_bootstraps(peer->cluster), .group = "g", .inputs = inputs, .n_inputs = 1};
-    if (mr_kafka_open(&options, role, &peer->wake, &peer->port, NULL) != MR_OK)
+    return mr_kafka_open(&options, role, &peer->wake, &peer->port, NULL) == MR_OK;
+}
+
+/* The same; a worker is assigned the partition. */
+static inline bool mock_open(struct mock_peer *peer, enum mr_log_role role)
+{
+    struct mr_log_event event;
+    if (!mock_open_unassigned(peer, role))
         return false;
     return role == MR_LOG_CLIENT || mock_next(peer, MR_LOG_ASSIGNED, &event);
 }

@@ -19,7 +19,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "e2e"))
 import e2e  # noqa: E402
 from e2e import ROUTES, TERMINALS, Test, Verdict, Worker, check  # noqa: E402
-from surroundings import GROUP, MAX_POLL_S, SIDE, Page, Surroundings, peak_mib  # noqa: E402
+from surroundings import GROUP, MAX_POLL_S, SESSION_S, SIDE, Page, Surroundings, peak_mib  # noqa: E402
 from wire import decode  # noqa: E402
 
 WORKERS = 3
@@ -33,6 +33,8 @@ log = { level = "debug"; };"""
 PLANTED = "step:%d,abort:acme/poison-"    # a larger model's steps; and jobs that nobody survives
 HANGS = ",hang:acme/tar-"                  # for one worker: jobs that its engine never comes back from
 HUNG_S = 8                                 # worker.hung
+SILENCE_S = 0.5                            # MR_OWNER_SILENCE_NS: so long the engine of a worker that nobody hears goes on
+STEP_MS = 4                                # the least that a planted step takes
 
 
 class Keeper:
@@ -188,11 +190,15 @@ class Load(threading.Thread):
             self.over.wait(self.rest * (1 if first < self.jobs else 3))
 
 
+MOVES = ("died", "let go", "unheard")     # what became of the worker that a run moved away from
+
+
 class Timeline(Verdict):
     """The folded topics, with the time of every accepted record and whose it was."""
 
     def __init__(self, test):
-        self.times = collections.defaultdict(list) # run -> [(time ms, kind, worker, tokens accepted, cause)]
+        self.times = collections.defaultdict(list) # run -> [(time ms, kind, worker, tokens accepted, generation of the group)]
+        self.owned = collections.defaultdict(list) # (route, partition, worker, generation) -> times ms of what it appended
         super().__init__(test)
 
     def take(self, route, r):
@@ -203,7 +209,8 @@ class Timeline(Verdict):
         super().take(route, r)
         if sum(self.runs[key][0].ignored.values()) == ignored:
             worker = record["worker"] if record["kind"] == "start" else self.times[key][-1][2]
-            self.times[key].append((r.timestamp, record["kind"], worker, before, record.get("cause")))
+            self.times[key].append((r.timestamp, record["kind"], worker, before, record["epoch"] >> 20))
+            self.owned[route, r.partition, worker, record["epoch"] >> 20].append(r.timestamp)
 
     def recoveries(self, deaths, away, all_deaths):
         """For every death, of each run that was the dead worker's and open: seconds to the next accepted record, as `millrace check --deaths`
@@ -215,12 +222,24 @@ class Timeline(Verdict):
                 if not until or until[-1][2] != name or until[-1][1] in TERMINALS or until[-1][1] == "yield":
                     continue
                 after = line[len(until):]
-                if not after:
+                if after:
+                    out.append((waited(at, after[0][0] / 1000, away, all_deaths), self.runs[key][4], name, kind))
+        return out
+
+    def resumed(self, pauses, away, all_deaths):
+        """For every pause, of each run that was the paused worker's and open, and that somebody had to start anew for it, be it this worker:
+        seconds to that START, counted as above. What was on its way when the pause began may be stamped up to half a second later. Where
+        the worker had the partition still when the pause was over, whatever followed was not of this pause."""
+        out = collections.defaultdict(list)
+        for name, kind, at, end in pauses:
+            for key, line in self.times.items():
+                until = [e for e in line if e[0] <= at * 1000 + 500]
+                after = line[len(until):]
+                if not until or until[-1][2] != name or not after or after[0][1] != "start":
                     continue
-                taken = after[0][0] / 1000
-                begin = max([at] + [later for _, _, later in all_deaths if at < later < taken])
-                begin = max([begin] + [min(back, taken) for gone, back in away if gone < taken and back > begin])
-                out.append((taken - begin, self.runs[key][4], name, kind))
+                taken = after[0][0]
+                if not any(end * 1000 < t < taken for t in self.owned[key[0], key[1], name, until[-1][4]]):
+                    out[kind].append((waited(at, taken / 1000, away, all_deaths), self.runs[key][4], name))
         return out
 
     def running(self, at):
@@ -228,20 +247,31 @@ class Timeline(Verdict):
         return sum(line[0][0] <= at * 1000 and (line[-1][0] > at * 1000 or line[-1][1] not in TERMINALS) for line in self.times.values())
 
     def twice(self, dead):
-        """For every run that another worker went on with: tokens that the one before had made beyond those accepted. By route: those
-        whose worker was dead, and those whose worker was only paused, cut off, or lost the partition to another."""
-        made, lost, moved = made_tokens(self.test.work), collections.defaultdict(list), collections.defaultdict(list)
-        for key, line in self.times.items():
+        """For every run that another worker went on with: (tokens that the one before had made beyond those accepted, job, that worker). By
+        what became of it, and route: it was dead; it let go of the run (its YIELD is there); it could not be heard (paused, cut off).
+        What it made after the partition came back to it was not made twice."""
+        out = {how: collections.defaultdict(list) for how in MOVES}
+        made, assigned = made_tokens(self.test.work)
+        for (route, partition, src), line in self.times.items():
+            job = self.runs[route, partition, src][4]
             for i, now in enumerate(line):
                 before = line[i - 1]
                 if i == 0 or now[1] != "start" or now[2] == before[2]:
                     continue
-                again = [e[0] for e in line[i:] if e[1] == "start" and e[2] == before[2]]   # what it makes then is of that time
-                until = again[0] / 1000 if again else 1e18
-                most = max((n for at, n in made.get((before[2], self.runs[key][4]), []) if at < until), default=0)
+                back = [at for at in assigned[before[2], route, partition] if at > now[0] / 1000]
+                most = max((n for at, n in made[before[2], job] if at < min(back, default=1e18)), default=0)
                 died = dead.get(before[2], 1e18) * 1000 <= now[0]
-                (lost if died else moved)[key[0]].append(max(0, most - now[3]))
-        return lost, moved
+                how = "died" if died else "let go" if before[1] == "yield" else "unheard"
+                out[how][route].append((max(0, most - now[3]), job, before[2]))
+        return out
+
+
+def waited(at, taken, away, all_deaths):
+    """Seconds from a fault at `at` until a run was taken at `taken`: from the broker's return where it was away, and from the last death
+    between where another worker died meanwhile."""
+    begin = max([at] + [later for _, _, later in all_deaths if at < later < taken])
+    begin = max([begin] + [min(back, taken) for gone, back in away if gone < taken and back > begin])
+    return taken - begin
 
 
 @functools.lru_cache(None)
@@ -256,24 +286,30 @@ def true_time(text, began):
 
 
 def made_tokens(work):
-    """From the workers' own logs: how far each had come with each job, and when. {(worker, job): [(time, tokens)]}"""
-    made = collections.defaultdict(list)
+    """From the workers' own logs: how far each had come with each job, and when, {(worker, job): [(time, tokens)]}; and when it was given a
+    partition, {(worker, route, partition): [time]}."""
+    made, assigned = collections.defaultdict(list), collections.defaultdict(list)
     take, tokens = re.compile(r"event=engine.take run=(\d+) job=(\S+)"), re.compile(r"event=engine.tokens run=(\d+) next=(\d+)")
+    given = re.compile(r"event=partition.assigned topic=faults.jobs.(\w+) partition=(\d+)")
     began = os.path.getmtime(work + "/shim.so")
     for file in os.listdir(work):
         if not re.fullmatch(r"w\d+\.log", file):
             continue
-        jobs = {}
+        jobs, worker = {}, file[:-4]
         with open(os.path.join(work, file), errors="replace") as lines:
             for line in lines:
                 m = tokens.search(line)
                 if m and m.group(1) in jobs:
-                    made[file[:-4], jobs[m.group(1)]].append((true_time(line[5:28], began), int(m.group(2))))
+                    made[worker, jobs[m.group(1)]].append((true_time(line[5:28], began), int(m.group(2))))
                     continue
                 m = take.search(line)
                 if m:
                     jobs[m.group(1)] = m.group(2)
-    return made
+                    continue
+                m = given.search(line)
+                if m:
+                    assigned[worker, m.group(1), int(m.group(2))].append(true_time(line[5:28], began))
+    return made, assigned
 
 
 def percentile(values, share):
@@ -381,7 +417,7 @@ def said(test, worker, words):
         return words in file.read()
 
 
-def judge(test, keeper, around):
+def judge(arguments, test, keeper, around):
     print("       reading the topics back", flush=True)
     verdict = Timeline(test)
     verdict.judge()
@@ -391,23 +427,16 @@ def judge(test, keeper, around):
     kills = collections.Counter(kind for _, kind, _ in keeper.deaths)
     recoveries = verdict.recoveries([d for d in keeper.deaths if d[1] == "kill"], around.broker_away, keeper.deaths)
     aborted = verdict.recoveries([d for d in keeper.deaths if d[1] == "abort"], around.broker_away, keeper.deaths)
-    paused = verdict.recoveries([(name, "stop", begin) for name, begin, end in around.pauses if end - begin > 6], around.broker_away,
-                                keeper.deaths)
+    paused = verdict.resumed(around.pauses, around.broker_away, keeper.deaths)
     seconds = [r[0] for r in recoveries]
-    twice, moved = verdict.twice({name: at for name, kind, at in keeper.deaths if kind != "drain"})
     extra = sum(verdict.starts.values()) - len(verdict.runs)
     print("       faults: %s" % dict(kinds))
     print("       %d workers killed, %d aborted in a poison job, %d drained; %d pauses; %d jobs, %d stream records, %d extra starts"
           % (kills["kill"], kills["abort"], kills["drain"], len(around.pauses), len(verdict.inputs), verdict.records, extra))
-    for name, values in (("a kill", seconds), ("a poison's abort", [r[0] for r in aborted]), ("a pause", [r[0] for r in paused])):
+    for name, values in [("kill", recoveries), ("poison's abort", aborted)] + sorted(paused.items()):
         if values:
-            print("       recovery after %s: %d jobs, %.1f s (median), %.1f s (99 %%), %.1f s (most)"
-                  % (name, len(values), statistics.median(values), percentile(values, 0.99), max(values)))
-    for route in ROUTES:
-        for what, counts in (("the worker died", twice[route]), ("it moved between the living", moved[route])):
-            if counts:
-                print("       tokens generated twice, %s, %s: %d jobs, median %d, most %d"
-                      % (route, what, len(counts), statistics.median(counts), max(counts)))
+            print("       recovery after a %s: %d jobs, %.1f s (median), %.1f s (99 %%), %.1f s (most: %s of %s)"
+                  % (name, len(values), statistics.median(v[0] for v in values), percentile([v[0] for v in values], 0.99), *max(values)[:3]))
     print("       workers' peak memory %d MiB; processor while the broker stands still: %s of a core"
           % (keeper.peak, ", ".join("%.3f" % s for s in sorted(around.away_cpu)) or "not measured"))
     both = sorted(r[0] for r in verdict.recoveries(keeper.deaths, around.broker_away, keeper.deaths))
@@ -423,11 +452,11 @@ def judge(test, keeper, around):
         check(said(test, name, "MAXPOLL"), "%s polled too late, and was told so" % name)
     if recoveries:
         check(percentile(seconds, 0.99) <= 10, "99 %% of the killed workers' jobs go on within 10 s (%s)" % (max(recoveries),))
-    for route in ROUTES:
-        bound = 3 if route == "realtime" else BATCH[route] / 2 + 3
-        for what, counts in (("", twice[route]), (", moved between the living", moved[route])):
-            if len(counts) >= 5:
-                check(statistics.median(counts) <= bound, "tokens generated twice, %s%s: median at most %d" % (route, what, bound))
+    for kind, values in sorted(paused.items()):
+        bound = (MAX_POLL_S if kind == "stall" else SESSION_S) + 4  # what ends the membership; a late poll is seen by the client itself
+        late = percentile([v[0] for v in values], 0.99)
+        check(late <= bound, "99 %% of the jobs that a %s interrupts go on within %d s (%s)" % (kind, bound, max(values)))
+    judge_twice(verdict.twice({name: at for name, kind, at in keeper.deaths if kind != "drain"}), not arguments.only)
     # a poison job may come upon a worker while it drains
     wrong = [c for c in keeper.codes if c[1] == "drain" and c[2] != 0 and not (c[2] == -signal.SIGABRT and said(test, c[0], "planted.abort"))]
     check(not wrong, "every drained worker left with exit code 0 (not: %s)" % wrong)
@@ -439,6 +468,27 @@ def judge(test, keeper, around):
     check(keeper.peak < 512, "no worker grew beyond 512 MiB (%d)" % keeper.peak)
     if around.away_cpu:
         check(statistics.median(around.away_cpu) < 0.05, "a worker without its broker rests")
+
+
+def judge_twice(twice, mixed):
+    """What a worker that is not heard makes before it notices comes on top: it cannot know more than that nothing comes back. Faults of all
+    kinds together keep to the bound without that."""
+    for route in ROUTES:
+        bound, all_counts = 3 if route == "realtime" else BATCH[route] / 2 + 3, []
+        for how in MOVES:
+            counts = [n for n, _, _ in twice[how][route]]
+            all_counts += counts
+            if not counts:
+                continue
+            words = "%s, the worker %s" % (route, {"unheard": "was not heard"}.get(how, how))
+            print("       tokens generated twice, %s: %d jobs, median %d, most %d (%s of %s)"
+                  % (words, len(counts), statistics.median(counts), *max(twice[how][route])))
+            limit = bound + (SILENCE_S * 1000 / STEP_MS if how == "unheard" else 0)
+            if len(counts) >= 5:
+                check(statistics.median(counts) <= limit, "tokens generated twice, %s: median at most %d" % (words, limit))
+        if mixed and len(all_counts) >= 5:
+            check(statistics.median(all_counts) <= bound, "tokens generated twice, %s, all interrupted jobs (%d): median at most %d"
+                  % (route, len(all_counts), bound))
 
 
 def main():
@@ -458,7 +508,7 @@ def main():
     print("faults: seed %d" % seed, flush=True)
     jobs, poisons = (2100, 4) if arguments.long else (330, 1)
     test = Test(arguments, "faults", "synthetic:tiny", SETTINGS, 'options = ["max.poll.interval.ms=%d"];' % (MAX_POLL_S * 1000))
-    keeper = Keeper(test, 4)
+    keeper = Keeper(test, STEP_MS)
     try:
         check(keeper.settle(), "%d workers are ready" % WORKERS)
         around = Surroundings(arguments, random.Random(seed + 1), keeper)
@@ -491,7 +541,7 @@ def main():
             test.wait(60)
         results_wait(test)
         keeper.stop()
-        judge(test, keeper, around)
+        judge(arguments, test, keeper, around)
     finally:
         keeper.end()
     print("faults: seed %d; %.0f s" % (seed, time.time() - begin))

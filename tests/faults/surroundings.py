@@ -92,7 +92,7 @@ class Surroundings:
         self.sending = threading.Lock() # held by who sends jobs, and while a broker is away
         self.broker_away = []       # (from, to) in seconds, of time.time()
         self.broker_kinds = []      # of each the fault
-        self.pauses = []            # (worker, from, to)
+        self.pauses = []            # (worker, fault, from, to)
         self.away_cpu = []          # a worker's share of one core while no broker answers
         self.stalled = []           # workers whose log thread came too late
         self.done = []              # (kind, at)
@@ -121,22 +121,22 @@ class Surroundings:
         except subprocess.TimeoutExpired:
             pass                    # its exit code is judged at the end
 
-    def halt(self, seconds):
+    def halt(self, kind, seconds):
         worker = self.keeper.pick(self.rng)
         begin = time.time()
         worker.process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)
         worker.process.send_signal(signal.SIGCONT)
-        self.pauses.append((worker.name, begin, time.time()))
+        self.pauses.append((worker.name, kind, begin, time.time()))
         time.sleep(2)
 
     def stop(self):
         """Longer than its session: it wakes up as a zombie."""
-        self.halt(SESSION_S + self.rng.uniform(2, 4))
+        self.halt("stop", SESSION_S + self.rng.uniform(2, 4))
 
     def pause(self):
         """Shorter: it is still a member, and late."""
-        self.halt(self.rng.uniform(1, 3))
+        self.halt("pause", self.rng.uniform(1, 3))
 
     def during(self, page, seconds, after):
         """A fault that the worker's page holds for so long, and some time to heal. Its name."""
@@ -145,7 +145,7 @@ class Surroundings:
         worker.page.write(**{page: 1})
         time.sleep(seconds)
         worker.page.write(**{page: 0})
-        self.pauses.append((worker.name, begin, time.time()))
+        self.pauses.append((worker.name, page, begin, time.time()))
         time.sleep(after)
         return worker.name
 

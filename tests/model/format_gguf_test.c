@@ -5,8 +5,10 @@
 #include "tests/test.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Keys of every kind and two tensors: 2 x 32 F32 at 0 (256 bytes), 64 x 3 Q4_0 at 256 (108 bytes). */
@@ -393,6 +395,29 @@ TEST(a_file_that_changes_while_it_is_open)
     mr_buf_fini(&b);
 }
 
+/* What a page of a mapped file does that the disk does not give: the kernel's answer is the same signal when the page is gone. */
+TEST(a_page_that_cannot_be_read_ends_the_process)
+{
+    char path[] = "/tmp/mr_gguf_XXXXXX";
+    struct mr_buf b = {0};
+    struct mr_gguf *gguf;
+    build_whole(&b);
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0 && write(fd, b.p, b.n) == (ssize_t)b.n && mr_gguf_open(path, &gguf, NULL) == MR_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        volatile const unsigned char *weights = gguf->tensors[0].data;
+        _exit(ftruncate(fd, 0) == 0 ? weights[0] & 0 : 1);
+    }
+    int code = 0;
+    REQUIRE(child > 0 && waitpid(child, &code, 0) == child);
+    EXPECT(WIFSIGNALED(code) && WTERMSIG(code) == SIGBUS);
+    mr_gguf_close(gguf);
+    close(fd);
+    unlink(path);
+    mr_buf_fini(&b);
+}
+
 TEST(alignment_goes_to_its_number)
 {
     struct mr_buf b = {0};
@@ -405,5 +430,7 @@ TEST(alignment_goes_to_its_number)
     mr_buf_fini(&b);
 }
 
-TEST_MAIN(TEST_CASE(a_file_that_changes_while_it_is_open), TEST_CASE(alignment_goes_to_its_number), TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key), TEST_CASE(every_truncation_is_refused),
-          TEST_CASE(hostile_files_are_refused_by_name), TEST_CASE(limits_at_their_number), TEST_CASE(mutations_stay_inside), TEST_CASE(files))
+TEST_MAIN(TEST_CASE(a_file_that_changes_while_it_is_open), TEST_CASE(a_page_that_cannot_be_read_ends_the_process),
+          TEST_CASE(alignment_goes_to_its_number), TEST_CASE(reads_what_was_written), TEST_CASE(getters_name_the_key),
+          TEST_CASE(every_truncation_is_refused), TEST_CASE(hostile_files_are_refused_by_name), TEST_CASE(limits_at_their_number),
+          TEST_CASE(mutations_stay_inside), TEST_CASE(files))

@@ -49,7 +49,7 @@ struct sim_worker {
     uint64_t process, random, salt;
     int64_t stalled_until_ns, appends;
     int64_t skew_ns; /* its own monotonic clock against the world's */
-    bool dying;
+    bool dying, rest;
     struct engine_run runs[RUNS_MAX * 2];
     uint64_t dropped[RUNS_MAX * 4];
     int n_dropped;

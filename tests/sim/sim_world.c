@@ -254,6 +254,7 @@ static void perform(struct world *w, struct sim_worker *worker, const struct mr_
     case MR_OWNER_DO_STATE: sim_store_put(w, &a->state); break;
     case MR_OWNER_DO_ASK: sim_store_ask(w, worker, &a->ask); break;
     case MR_OWNER_DO_COUNT: break;
+    case MR_OWNER_DO_REST: worker->rest = a->on; break;
     case MR_OWNER_DO_EXIT: worker->dying = true; break;
     }
 }
@@ -317,7 +318,7 @@ static void engine_one(struct world *w, struct sim_worker *worker, struct engine
 static void engine_step(struct world *w, struct sim_worker *worker)
 {
     for (int i = 0; i < RUNS_MAX * 2 && !worker->dying; i++) {
-        if (worker->runs[i].live && draw(w, 3) != 0)
+        if (worker->runs[i].live && (!worker->rest || worker->runs[i].cancelled) && draw(w, 3) != 0)
             engine_one(w, worker, &worker->runs[i]);
     }
 }

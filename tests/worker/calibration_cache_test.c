@@ -3,6 +3,7 @@
 #include "tests/test.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -81,6 +82,21 @@ TEST(no_changed_byte_is_believed)
     place_close(&p);
 }
 
+/* The kernel's own EIO: memory that nobody has mapped, read as a file. */
+TEST(a_disk_that_cannot_be_read_is_no_cache)
+{
+    struct place p;
+    struct mr_sched_cost cost;
+    REQUIRE(place_open(&p) && mr_calibration_cache_store(p.folder, "a", 1000, &COST) && place_file(&p));
+    REQUIRE(unlink(p.file) == 0 && symlink("/proc/self/mem", p.file) == 0);
+    FILE *file = fopen(p.file, "rb");
+    REQUIRE(file && fgetc(file) == EOF && ferror(file) && errno == EIO);
+    fclose(file);
+    EXPECT(!mr_calibration_cache_load(p.folder, "a", 1000, &cost));
+    EXPECT(mr_calibration_cache_store(p.folder, "a", 1000, &COST) && mr_calibration_cache_load(p.folder, "a", 1000, &cost));
+    place_close(&p);
+}
+
 TEST(another_device_is_another_key)
 {
     char one[MR_CALIBRATION_KEY_BYTES], two[MR_CALIBRATION_KEY_BYTES];
@@ -91,4 +107,5 @@ TEST(another_device_is_another_key)
     EXPECT(strcmp(one, two) != 0);
 }
 
-TEST_MAIN(TEST_CASE(what_was_stored_comes_back_for_a_day), TEST_CASE(no_changed_byte_is_believed), TEST_CASE(another_device_is_another_key))
+TEST_MAIN(TEST_CASE(what_was_stored_comes_back_for_a_day), TEST_CASE(no_changed_byte_is_believed), TEST_CASE(a_disk_that_cannot_be_read_is_no_cache),
+          TEST_CASE(another_device_is_another_key))

@@ -37,7 +37,7 @@ static struct {
     uint64_t admit, submit, cancel, drop; /* handles of the last of each; 0: none */
     struct mr_record admitted;            /* its topic in text */
     int32_t submit_accepted;
-    int results, dead, commits, exits, reopens, pauses, resumes, asks, follows, unfollows, parked;
+    int results, dead, commits, exits, reopens, pauses, resumes, asks, follows, unfollows, parked, rest;
     int64_t commit_offset;
     uint64_t commit_tag;
     char dead_reason[32], ask_key[96], ask_value[96], admit_topic[64], follow_topic[64], origin[96], state_line[256];
@@ -148,6 +148,7 @@ static inline void take(const struct mr_owner_action *a)
     case MR_OWNER_DO_SUBMIT: t.submit = a->handle, t.submit_accepted = a->engine.n_accepted; break;
     case MR_OWNER_DO_CANCEL: t.cancel = a->handle; break;
     case MR_OWNER_DO_DROP: t.drop = a->handle; break;
+    case MR_OWNER_DO_REST: t.rest = a->on; break;
     case MR_OWNER_DO_EXIT: t.exits++; break;
     case MR_OWNER_DO_LOG: take_log(&a->log); break;
     case MR_OWNER_DO_STATE:
