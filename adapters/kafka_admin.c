@@ -40,6 +40,8 @@ static enum mr_status admin_open(struct admin *admin, const struct mr_kafka_opti
     rd_kafka_conf_t *conf = kafka_conf_new(options, KAFKA_PRODUCER, false, err);
     if (!conf)
         return err->code;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR);
+    rd_kafka_conf_set(conf, "enable.idempotence", "false", NULL, 0); /* sends nothing, and need not be allowed to */
     admin->handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!admin->handle) {
         rd_kafka_conf_destroy(conf);
@@ -170,7 +172,9 @@ static enum mr_status describe_settings(struct admin *admin, struct mr_topic *to
     enum mr_status status = MR_OK;
     size_t n = 0;
     const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
-    if (n != 1 || rd_kafka_ConfigResource_error(resources[0]))
+    if (n == 1 && rd_kafka_ConfigResource_error(resources[0]) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        status = mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist", topic->name);
+    else if (n != 1 || rd_kafka_ConfigResource_error(resources[0]))
         status = mr_err_set(err, MR_ERR_IO, "topic %s: %s", topic->name, n == 1 ? rd_kafka_ConfigResource_error_string(resources[0]) : "not told");
     else
         take_settings(resources[0], topic);
@@ -204,14 +208,13 @@ enum mr_status mr_kafka_topic_describe(const struct mr_kafka_options *options, s
     topic->n_settings = 0;
     if (!status) {
         topic->partitions = kafka_topics_partitions(&admin.topics, mr_str_from(topic->name));
-        if (topic->partitions < 0)
+        if (!is_dev_broker(&admin)) /* of one that is not listed too: it tells whether it is not there or may not be seen */
+            status = describe_settings(&admin, topic, err);
+        if (!status && topic->partitions < 0)
             status = mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist", topic->name);
     }
-    if (!status) {
+    if (!status)
         topic->replication = replication_of(admin.handle, topic->name);
-        if (!is_dev_broker(&admin))
-            status = describe_settings(&admin, topic, err);
-    }
     admin_close(&admin);
     return status;
 }

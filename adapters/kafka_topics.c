@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -12,12 +13,29 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct kafka_topic_count *)a)->name, ((const struct kafka_topic_count *)b)->name);
 }
 
+/* Why, in librdkafka's words: of the errors that wait in the handle's queue the latest that says more than that no broker is there. */
+static const char *reason_of(rd_kafka_t *handle, rd_kafka_resp_err_t failed, char *text, size_t n)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(handle);
+    rd_kafka_event_t *event;
+    snprintf(text, n, "%s", rd_kafka_err2str(failed));
+    while ((event = rd_kafka_queue_poll(queue, 0))) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+            snprintf(text, n, "%s", rd_kafka_event_error_string(event));
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    return text;
+}
+
 enum mr_status kafka_topics_read(struct kafka_topics *topics, rd_kafka_t *handle, int timeout_ms, struct mr_err *err)
 {
     const struct rd_kafka_metadata *metadata;
     rd_kafka_resp_err_t failed = rd_kafka_metadata(handle, 1, NULL, &metadata, timeout_ms);
-    if (failed)
-        return mr_err_set(err, MR_ERR_IO, "no Kafka broker answered: %s", rd_kafka_err2str(failed));
+    if (failed) {
+        char text[400];
+        return err ? mr_err_set(err, MR_ERR_IO, "no Kafka broker answered: %s", reason_of(handle, failed, text, sizeof text)) : MR_ERR_IO;
+    }
     size_t n = (size_t)metadata->topic_cnt;
     struct kafka_topic_count *items = calloc(n + 1, sizeof *items);
     CHECK(items);

@@ -118,15 +118,14 @@ static void recover(struct kafka_transaction *t)
     rd_kafka_error_destroy(error);
 }
 
-/* A producer whose earlier transactions are settled; false: not now. */
-static bool producer_begin(struct kafka_transaction *t)
+/* A producer whose earlier transactions are settled; false: not now, and text says why. */
+static bool producer_begin(struct kafka_transaction *t, char *text, size_t n)
 {
-    char text[256];
     recover(t);
     if (t->producer)
         return true;
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(t->conf);
-    t->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    t->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, n);
     if (!t->producer) {
         rd_kafka_conf_destroy(conf);
         return false;
@@ -134,7 +133,9 @@ static bool producer_begin(struct kafka_transaction *t)
     rd_kafka_error_t *error = rd_kafka_init_transactions(t->producer, CALL_MS);
     if (!error)
         return true;
-    mr_log(MR_LOG_WARN, "kafka.transactions", "reason=\"%s\"", rd_kafka_error_name(error));
+    char quoted[300];
+    snprintf(text, n, "%s", rd_kafka_error_string(error));
+    mr_log(MR_LOG_WARN, "kafka.transactions", "reason=%s", mr_log_quote(text, quoted, sizeof quoted));
     rd_kafka_error_destroy(error);
     producer_end(t);
     return false;
@@ -222,8 +223,8 @@ static enum mr_commit_outcome outcome_of(rd_kafka_resp_err_t err)
 static void transact(struct kafka_transaction *t, struct commit *batch)
 {
     enum mr_commit_outcome outcome = MR_COMMIT_RETRY;
-    char reason[sizeof batch->reason] = "no transactional producer";
-    if (producer_begin(t)) {
+    char reason[sizeof batch->reason] = "";
+    if (producer_begin(t, reason, sizeof reason)) {
         rd_kafka_error_t *error = run(t, batch);
         outcome = error ? outcome_of(rd_kafka_error_code(error)) : MR_COMMIT_OK;
         snprintf(reason, sizeof reason, "%s", error ? rd_kafka_error_string(error) : "");

@@ -198,7 +198,7 @@ static int send_all(struct mr_sending *s)
         if (s->catching_up == 0) {
             enum mr_status status = produce(s);
             if (status != MR_OK)
-                return mr_cli_fail(status == MR_ERR_NOT_FOUND ? "there is no topic %s" : "%s: the job cannot be appended", s->route->jobs);
+                return mr_cli_fail(status == MR_ERR_NOT_FOUND ? "there is no topic %s that this user may see" : "%s: the job cannot be appended", s->route->jobs);
         }
         if (mr_client_next(&s->client, SENDING_POLL_NS, &event))
             take_event(s, &event);
@@ -228,7 +228,7 @@ int mr_sending_run(struct mr_sending *s)
     if (s->wait) {
         s->catching_up = mr_client_follow(&s->client, s->route->stream, -1, MR_LOG_FROM_END);
         if (s->catching_up == 0)
-            code = mr_cli_fail("there is no topic %s", s->route->stream);
+            code = mr_cli_fail("there is no topic %s that this user may see", s->route->stream);
         else if (s->route->stream_parked[0])
             s->catching_up += mr_client_follow(&s->client, s->route->stream_parked, -1, MR_LOG_FROM_END);
     }

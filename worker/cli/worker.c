@@ -28,15 +28,15 @@ static bool catch_signals(void)
     return sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGPIPE, &ignore, NULL) == 0;
 }
 
-/* One topic of the plan against the broker; its partitions, -1: it is not there. false: it cannot be asked. */
-static bool judge_topic(struct mr_cli *cli, const struct mr_topic_need *need, bool dev, int32_t *partitions, struct mr_topic_faults *faults)
+/* One topic of the plan against the broker; its partitions, -1: it is not there. false: it cannot be asked. tries: left for all topics. */
+static bool judge_topic(struct mr_cli *cli, const struct mr_topic_need *need, bool dev, int *tries, int32_t *partitions, struct mr_topic_faults *faults)
 {
     const struct mr_options *options = mr_cli_options(cli);
     struct mr_topic is = {0};
     struct mr_err err;
     snprintf(is.name, sizeof is.name, "%s", need->topic.name);
     enum mr_status status = cli->outside->topic_describe(options, &is, &err);
-    for (int i = 0; i < WORKER_TOPIC_TRIES && status == MR_ERR_NOT_FOUND; i++) { /* made a moment ago: brokers learn of it one by one */
+    for (; *tries > 0 && status == MR_ERR_NOT_FOUND; --*tries) { /* made a moment ago: brokers learn of it one by one */
         nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
         status = cli->outside->topic_describe(options, &is, &err);
     }
@@ -69,8 +69,9 @@ static int judge_topics(struct mr_cli *cli, const struct mr_options *options)
     if (!partitions || !faults)
         return mr_cli_fail("out of memory");
     bool dev = cli->outside->topic_describe(options, &marker, NULL) == MR_OK;
+    int tries = WORKER_TOPIC_TRIES;
     for (size_t i = 0; i < n; i++) {
-        if (!judge_topic(cli, &needs[i], dev, &partitions[i], faults))
+        if (!judge_topic(cli, &needs[i], dev, &tries, &partitions[i], faults))
             return MR_EXIT_FAILED;
     }
     for (int32_t i = 0; i < options->n_routes; i++) {
