@@ -248,18 +248,18 @@ static void engine_event(struct mr_owner *owner, const struct mr_owner_event *ev
     if (!slot->run) { /* an orphan: only the answer to its DROP lets the job go */
         if (event->kind == MR_OWNER_DROPPED) {
             owner->in_engine--;
+            mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
             owner_slot_free(owner, slot);
         }
-            mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
         return;
     }
     if (slot->run->engine == MR_RUN_ENGINE_DROPPING && event->kind != MR_OWNER_DROPPED)
         return;
     if (last) {
         owner->in_engine--;
+        mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
         slot->run->engine = MR_RUN_ENGINE_NONE;
     }
-        mr_tenants_leave(&owner->tenants, slot->tenant, owner->now_ns);
     owner_run_engine(owner, slot->run, event);
 }
 

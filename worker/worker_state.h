@@ -100,6 +100,6 @@ void worker_note_push(struct mr_worker *worker, struct note *note, enum mr_watch
 /* worker_sched.c: after every step, and at every WAIT event. */
 void worker_sched_round(struct mr_worker *worker, int64_t now_ns);
 void worker_sched_waited(struct mr_worker *worker, const struct mr_engine_event *event);
+void worker_sched_late(struct mr_worker *worker, const struct mr_engine_event *event);
 
 #endif
-void worker_sched_late(struct mr_worker *worker, const struct mr_engine_event *event);
