@@ -134,7 +134,8 @@ enum mr_status kafka_group_prepare(struct kafka *k, struct mr_err *err)
 {
     for (int32_t i = 0; i < k->options->n_inputs; i++)
         if (kafka_topics_partitions(&k->topics, mr_str_from(k->options->inputs[i])) < 0)
-            return mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist: `millrace topics create` makes it", k->options->inputs[i]);
+            return mr_err_set(err, MR_ERR_NOT_FOUND, "topic %s does not exist (`millrace topics create` makes it), or this user may not see it",
+                              k->options->inputs[i]);
     k->group_conf = kafka_conf_new(k->options, KAFKA_GROUP, k->dev_broker, err);
     if (!k->group_conf)
         return err->code;

@@ -103,6 +103,7 @@ enum kafka_client { KAFKA_PRODUCER, KAFKA_GROUP, KAFKA_FOLLOWER };
 rd_kafka_conf_t *kafka_conf_new(const struct mr_kafka_options *options, enum kafka_client client, bool dev_broker, struct mr_err *err);
 
 /* kafka_topics.c */
+/* With err the handle must tell its errors as events (RD_KAFKA_EVENT_ERROR): they say why no broker answered. */
 enum mr_status kafka_topics_read(struct kafka_topics *topics, rd_kafka_t *handle, int timeout_ms, struct mr_err *err);
 bool kafka_topics_start(struct kafka_topics *topics, rd_kafka_t *handle); /* false: no thread left */
 void kafka_topics_stop(struct kafka_topics *topics); /* what was read stays */
