@@ -85,7 +85,8 @@ static struct mr_kafka_options options_of(struct login *login)
     static const char *const inputs[] = {"millrace.jobs.realtime", "millrace.parked.realtime"};
     for (int i = 0; i < login->n; i++)
         login->extra[i] = login->lines[i];
-    return (struct mr_kafka_options){.brokers = brokers, .group = "millrace", .inputs = inputs, .n_inputs = 2, .extra = login->extra, .n_extra = login->n};
+    return (struct mr_kafka_options){.brokers = brokers, .group = "millrace", .inputs = inputs, .n_inputs = 2, .extra = login->extra,
+                                     .n_extra = login->n};
 }
 
 /* ---- the lists, by admin ---- */
@@ -154,7 +155,8 @@ static bool change(rd_kafka_t *admin, const struct right *r, bool add)
         ok = n == 1 && !rd_kafka_DeleteAcls_result_response_error(gone[0]);
     }
     if (!ok)
-        printf("%s %s %s %s %s: %s %s\n", r->role, r->kind, r->match, r->name, r->operation, text, event ? rd_kafka_event_error_string(event) : "no answer");
+        printf("%s %s %s %s %s: %s %s\n", r->role, r->kind, r->match, r->name, r->operation, text,
+               event ? rd_kafka_event_error_string(event) : "no answer");
     rd_kafka_event_destroy(event);
     if (binding)
         rd_kafka_AclBinding_destroy(binding);
@@ -253,10 +255,10 @@ static bool take_and_commit(struct peer *peer, bool transaction)
     while (!peer->read[0] || !peer->read[1])
         if (!wait_for(peer, MR_LOG_RECORD, &event))
             return false;
-    struct mr_log_action outcome = {.kind = MR_LOG_PRODUCE, .record = {.topic = MR_STR("millrace.results"), .key = MR_STR("k"), .value = MR_STR("{}")},
-                                    .transaction = true};
-    struct mr_log_action commit = {.kind = MR_LOG_COMMIT, .record = {.topic = mr_str_from(peer->topic), .partition = peer->partition}, .offset = 0,
-                                   .transaction = transaction}; /* 0: whoever comes next reads them again */
+    struct mr_log_action outcome = {.kind = MR_LOG_PRODUCE, .transaction = true,
+                                    .record = {.topic = MR_STR("millrace.results"), .key = MR_STR("k"), .value = MR_STR("{}")}};
+    struct mr_log_action commit = {.kind = MR_LOG_COMMIT, .record = {.topic = mr_str_from(peer->topic), .partition = peer->partition},
+                                   .offset = 0, .transaction = transaction}; /* 0: whoever comes next reads them again */
     if (transaction && peer->port.act(peer->port.self, &outcome))
         return said("may not be seen", MR_STR("results"));
     return !peer->port.act(peer->port.self, &commit) && wait_for(peer, MR_LOG_COMMITTED, &event);
@@ -343,9 +345,11 @@ TEST(roles_are_kept_apart)
     static const struct {
         const char *user, *topic;
         bool write;
-    } refused[] = {{"submitter", "millrace.stream.realtime", true}, {"submitter", "millrace.results", false}, {"submitter", "millrace.jobs.realtime", false},
-                   {"reader", "millrace.jobs.realtime", true}, {"reader", "millrace.stream.realtime", true}, {"worker", "millrace.jobs.realtime", true},
-                   {"worker", "millrace.dead", false}};
+    } refused[] = {
+        {"submitter", "millrace.stream.realtime", true}, {"submitter", "millrace.results", false}, {"submitter", "millrace.jobs.realtime", false},
+        {"reader", "millrace.jobs.realtime", true},      {"reader", "millrace.stream.realtime", true}, {"worker", "millrace.jobs.realtime", true},
+        {"worker", "millrace.dead", false},
+    };
     if (no_broker())
         return;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {

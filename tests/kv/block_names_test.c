@@ -18,7 +18,8 @@ enum { WORDS = sizeof words / sizeof *words };
 
 static bool same(const struct beginning *a, const struct beginning *b)
 {
-    return a->tenant == b->tenant && a->scope == b->scope && a->n == b->n && memcmp(a->tokens, b->tokens, sizeof *a->tokens * BLOCK * (size_t)a->n) == 0;
+    return a->tenant == b->tenant && a->scope == b->scope && a->n == b->n &&
+           memcmp(a->tokens, b->tokens, sizeof *a->tokens * BLOCK * (size_t)a->n) == 0;
 }
 
 /* Names prompts of few letters from few tenants, and compares every name with all that were given out before: equal names must be equal

@@ -29,7 +29,8 @@ static bool catch_signals(void)
 }
 
 /* One topic of the plan against the broker; its partitions, -1: it is not there. false: it cannot be asked. tries: left for all topics. */
-static bool judge_topic(struct mr_cli *cli, const struct mr_topic_need *need, bool dev, int *tries, int32_t *partitions, struct mr_topic_faults *faults)
+static bool judge_topic(struct mr_cli *cli, const struct mr_topic_need *need, bool dev, int *tries, int32_t *partitions,
+                        struct mr_topic_faults *faults)
 {
     const struct mr_options *options = mr_cli_options(cli);
     struct mr_topic is = {0};
