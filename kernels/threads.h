@@ -11,6 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct mr_threads;
 
 enum { MR_THREADS_MAX = 256, MR_THREADS_SPIN_US = 200 };
@@ -27,5 +31,9 @@ int mr_threads_count(const struct mr_threads *threads);
 void mr_threads_run(struct mr_threads *threads, int32_t n_items, mr_threads_fn *fn, void *context);
 /* The step is over: helpers sleep, when they have spun for a while, until the next run. */
 void mr_threads_rest(struct mr_threads *threads);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -232,6 +232,8 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
 {
     struct mr_shape shape;
     struct mr_model_options model = {.max_tokens = step_rows(options), .max_logits = options->max_logits, .seed = options->seed};
+    const struct mr_clock clock = mr_clock_system();
+    int64_t open_ns = mr_clock_ns(&clock);
     name_set(bundle, options);
     enum mr_status status = mr_model_shape_read(options->source, &shape, err);
     if (!status)
@@ -243,7 +245,9 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
     model.ops = bundle->ops;
     model.device = bundle->device;
     bundle->memory.others = memory_taken(bundle);
+    int64_t start_ns = mr_clock_ns(&clock);
     status = mr_model_open(options->source, &model, &bundle->model, err);
+    bundle->model_ns = mr_clock_ns(&clock) - start_ns;
     bundle->memory.model = memory_taken(bundle);
     if (!status)
         status = store_open(bundle, options, mr_model_shape(bundle->model), err);
@@ -255,6 +259,7 @@ static enum mr_status bundle_fill(struct mr_bundle *bundle, const struct mr_bund
     if (!status)
         status = mr_model_warm(bundle->model, bundle->store, err);
     bundle->memory.warm = memory_taken(bundle);
+    bundle->open_ns = mr_clock_ns(&clock) - open_ns;
     return status;
 }
 

@@ -49,6 +49,7 @@ struct mr_bundle {
     char name[128];
     int32_t context;              /* longest prompt + output */
     struct mr_bundle_memory memory;
+    int64_t model_ns, open_ns;    /* what opening took: the model's part; all */
 };
 
 /* Prints nothing. context is max_context, or the model's own; the cache gets as many blocks as fit its memory (at least one).

@@ -38,7 +38,7 @@ TEST(json_keys)
     REQUIRE(mr_codec_json.decode((struct mr_str){text, n}, NULL, &arena, &row, NULL) == MR_CODEC_OK);
     static const char *const keys[] = {"prefill_tok_s", "decode_tok_s", "ttft_ms_p50", "ttft_ms_p99", "tpot_ms_p50", "tpot_ms_p99",
                                        "step_host_us_p50", "step_host_us_p99", "bandwidth_share", "flops_share", "prefill_flops_share",
-                                       "limit_read_gb_s", "limit_multiply_gflop_s"};
+                                       "limit_read_gb_s", "limit_multiply_gflop_s", "first_token_s"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         double x = 0;
         if (!mr_value_number(mr_value_get(&row, keys[i]), &x) || x <= 0)

@@ -2,6 +2,7 @@
 
 #include "tests/model/gguf_build.h"
 #include "tests/test.h"
+#include "worker/model/gguf_write.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -70,6 +71,37 @@ TEST(options_that_do_not_fit)
     EXPECT(strstr(err.text, "abacus"));
     options = options_of("/nowhere.gguf");
     EXPECT_EQ(try_open(&options, &bundle, &err), MR_ERR_IO);
+}
+
+/* A model that was written to a file opens as any other; its tokens are bytes. */
+TEST(a_written_model_opens)
+{
+    struct mr_synthetic *model = NULL;
+    struct mr_bundle *bundle;
+    struct mr_err err = {0};
+    int32_t out[256];
+    struct mr_token_ids ids = {.ids = out, .capacity = 256};
+    char path[64], all[128];
+    snprintf(path, sizeof path, "/tmp/mr_bundle_test_%d", (int)getpid());
+    unlink(path);
+    REQUIRE(mr_synthetic_open("tiny", 7, &model, &err) == MR_OK && mr_gguf_write(path, model, true, &err) == MR_OK);
+    struct mr_bundle_options options = options_of(path);
+    REQUIRE(try_open(&options, &bundle, &err) == MR_OK);
+    EXPECT_EQ(mr_tokenizer_size(bundle->tokenizer), 512);
+    EXPECT(mr_tokenizer_is_end(bundle->tokenizer, MR_GGUF_WRITE_EOS) && mr_tokenizer_is_control(bundle->tokenizer, MR_GGUF_WRITE_EOS - 1));
+    for (int i = 0; i < 128; i++)
+        all[i] = (char)i;
+    EXPECT_EQ(mr_tokenizer_encode(bundle->tokenizer, (struct mr_str){all, 128}, false, &ids, &err), MR_OK);
+    EXPECT_EQ(ids.n, 128);
+    for (size_t i = 0; i < ids.n; i++)
+        EXPECT_EQ(ids.ids[i], (int32_t)i);
+    for (int i = 128; i < 256; i++) {
+        struct mr_str piece = mr_tokenizer_piece(bundle->tokenizer, i);
+        EXPECT(piece.n == 1 && (unsigned char)piece.p[0] == i);
+    }
+    mr_bundle_close(bundle);
+    mr_synthetic_close(model);
+    unlink(path);
 }
 
 /* One step through the port: logits, a greedy token that is their largest, its score; then a penalty that needs the scratch. */
@@ -186,5 +218,5 @@ TEST(a_file_with_its_vocabulary)
     EXPECT(strstr(err.text, "abacus"));
 }
 
-TEST_MAIN(TEST_CASE(synthetic_has_all_of_it), TEST_CASE(options_that_do_not_fit), TEST_CASE(the_port_runs_a_step),
+TEST_MAIN(TEST_CASE(a_written_model_opens), TEST_CASE(synthetic_has_all_of_it), TEST_CASE(options_that_do_not_fit), TEST_CASE(the_port_runs_a_step),
           TEST_CASE(a_file_with_its_vocabulary))

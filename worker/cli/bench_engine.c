@@ -11,6 +11,7 @@
 #include "worker/cli/bench.h"
 #include "worker/cli/bench_jobs.h"
 #include "worker/cli/bench_load.h"
+#include "worker/model/format_gguf.h"
 #include "worker/serving.h"
 
 #include <stdio.h>
@@ -38,6 +39,8 @@ struct bench_figures {
 struct bench {
     struct mr_serving serving;
     struct mr_clock clock;
+    int64_t start_ns;        /* before anything is open */
+    double first_token_s;    /* from then on */
     struct bench_job *jobs;  /* [BENCH_JOBS_MAX] */
     int32_t *prompts;        /* [jobs][prompt_tokens] */
     double *host_us;         /* [n_host] of the decode phase's steps */
@@ -190,12 +193,12 @@ static void bench_print(const struct bench *b, const struct bench_setting *s, co
                "\"ttft_ms_p50\":%.3f,\"ttft_ms_p99\":%.3f,\"tpot_ms_p50\":%.3f,\"tpot_ms_p99\":%.3f,"
                "\"step_host_us_p50\":%.2f,\"step_host_us_p99\":%.2f,"
                "\"bandwidth_share\":%s,\"flops_share\":%s,\"prefill_flops_share\":%s,"
-               "\"limit_read_gb_s\":%s,\"limit_multiply_gflop_s\":%s,\"preemptions\":%lld,\"path\":\"%s\"}\n",
+               "\"limit_read_gb_s\":%s,\"limit_multiply_gflop_s\":%s,\"preemptions\":%lld,\"model_s\":%.3f,\"first_token_s\":%.3f,\"path\":\"%s\"}\n",
                (long long)s->jobs, (long long)s->prompt_tokens, (long long)s->output_tokens, f->prefill_tok_s, f->decode_tok_s, f->ttft_ms[0],
                f->ttft_ms[1], f->tpot_ms[0], f->tpot_ms[1], f->host_us[0], f->host_us[1], bench_number(f->bandwidth_share, t[0]),
                bench_number(f->flops_share, t[1]), bench_number(f->prefill_flops_share, t[2]), bench_number(b->limits.read_gbs, t[3]),
                bench_number(b->limits.multiply_gflops, t[4]), (long long)f->preemptions,
-               b->serving.bundle->ops->path(b->serving.bundle->device));
+               (double)b->serving.bundle->model_ns / 1e9, b->first_token_s, b->serving.bundle->ops->path(b->serving.bundle->device));
     else
         printf("%5lld %6lld %6lld %9.1f %9.1f %8.1f %8.1f %7.2f %7.2f %6.0f %6.0f %6.0f%% %6.0f%% %6.0f%%%s\n", (long long)s->jobs,
                (long long)s->prompt_tokens, (long long)s->output_tokens, f->prefill_tok_s, f->decode_tok_s, f->ttft_ms[0], f->ttft_ms[1],
@@ -204,9 +207,28 @@ static void bench_print(const struct bench *b, const struct bench_setting *s, co
     fflush(stdout);
 }
 
+/* What a start takes: opening, and one token of a job of 16. */
+static bool bench_start(struct bench *b, bool json)
+{
+    const struct bench_setting one = {1, 16, 1};
+    const struct mr_bundle *bundle = b->serving.bundle;
+    const struct mr_gguf *file = mr_model_file(bundle->model);
+    bench_make_jobs(b, &one, 1);
+    if (bench_run(b, &one) < 0)
+        return false;
+    b->first_token_s = (double)(mr_clock_ns(&b->clock) - b->start_ns) / 1e9;
+    if (json)
+        return true;
+    printf("start: model in %.2f s, all open in %.2f s, first token at %.2f s\n", (double)bundle->model_ns / 1e9, (double)bundle->open_ns / 1e9,
+           b->first_token_s);
+    if (file)
+        printf("       from a file of %.2f GB: %.1f GB/s\n", (double)file->size / 1e9, (double)file->size / (double)bundle->model_ns);
+    return true;
+}
+
 static int bench_run_settings(struct bench *b, const struct bench_setting *settings, int n, bool json)
 {
-    int64_t most = 0;
+    int64_t most = 16;
     for (int i = 0; i < n; i++)
         most = settings[i].jobs * settings[i].prompt_tokens > most ? settings[i].jobs * settings[i].prompt_tokens : most;
     b->jobs = calloc(BENCH_JOBS_MAX, sizeof *b->jobs);
@@ -214,6 +236,8 @@ static int bench_run_settings(struct bench *b, const struct bench_setting *setti
     b->host_us = calloc(BENCH_STEPS_MAX, sizeof *b->host_us);
     if (!b->jobs || !b->prompts || !b->host_us)
         return mr_cli_fail("no memory for %lld prompt tokens", (long long)most);
+    if (!bench_start(b, json))
+        return MR_EXIT_FAILED;
     b->serving.bundle->ops->ceilings(b->serving.bundle->device, &b->limits);
     if (!json)
         printf("%s, %s; limits measured now: read %.1f GB/s, multiply %.0f GFLOP/s\n"
@@ -296,6 +320,7 @@ int mr_bench_engine(struct mr_cli *cli, int argc, char **argv)
     if (!options)
         return MR_EXIT_USAGE;
     struct bench b = {.clock = mr_clock_system()};
+    b.start_ns = mr_clock_ns(&b.clock);
     struct mr_err err;
     int code = mr_serving_open(options, &b.serving, &err) != MR_OK ? mr_cli_fail("%s", err.text)
                                                                   : bench_run_settings(&b, settings, n, cli->json);

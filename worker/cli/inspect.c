@@ -7,6 +7,7 @@
 #include "adapters/codec/codec.h"
 #include "worker/cli/cli.h"
 #include "worker/model/format_gguf.h"
+#include "worker/model/gguf_write.h"
 #include "worker/model/model_digest.h"
 #include "worker/model/shape.h"
 #include "worker/model/synthetic.h"
@@ -272,11 +273,13 @@ static enum mr_status inspect_open(struct inspect *in, bool digest, uint64_t see
 int mr_verb_inspect(struct mr_cli *cli, int argc, char **argv)
 {
     bool digest = false, brief = false;
+    const char *write = NULL;
     struct inspect in = {.arena = &cli->arena};
     const struct mr_flag flags[] = {
         {"digest", NULL, "the model's digest too (reads the weights)", MR_FLAG_BOOL, &digest, NULL},
         {"tensors", NULL, "every tensor", MR_FLAG_BOOL, &in.tensors, NULL},
         {"brief", NULL, "no metadata", MR_FLAG_BOOL, &brief, NULL},
+        {"write", "FILE", "write a synthetic model to a GGUF file, its matrices in BF16", MR_FLAG_TEXT, &write, NULL},
     };
     const struct mr_flags_usage usage = {
         .synopsis = "inspect MODEL",
@@ -298,6 +301,13 @@ int mr_verb_inspect(struct mr_cli *cli, int argc, char **argv)
     in.metadata = !brief;
     if (inspect_open(&in, digest, (uint64_t)options->engine.seed, &err) != MR_OK)
         return mr_cli_fail("%s", err.text);
+    if (write && !in.synthetic)
+        mr_err_set(&err, MR_ERR_INVALID, "--write takes a synthetic model: %s is a file", in.source);
+    if (write && (!in.synthetic || mr_gguf_write(write, in.synthetic, true, &err) != MR_OK)) {
+        mr_gguf_close(in.gguf);
+        mr_synthetic_close(in.synthetic);
+        return mr_cli_fail("%s", err.text);
+    }
     int code = cli->json ? print_json(&in) : print_text(&in);
     if (code == MR_EXIT_DONE && in.refusal.text[0])
         code = MR_EXIT_FAILED;
