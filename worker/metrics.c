@@ -241,6 +241,7 @@ static void render_owner(const struct mr_metrics *m, struct mr_buf *out)
     one(out, "input_holes_total", "counter", "Input offsets that the log skipped.", (double)o->holes);
     one(out, "poison_total", "counter", "Runs ended as poison.", (double)o->poison);
     one(out, "replies_skipped_total", "counter", "Copies to reply topics left out because the topic keeps failing.", (double)o->replies_skipped);
+    one(out, "log_silences_total", "counter", "Times that the engine rested because nothing came back from the log.", (double)o->silences);
     one(out, "breaker_open", "gauge", "1: the model's steps keep failing, and jobs wait.", m->gauges.breaker_open);
     one(out, "dead_letters_total", "counter", "Dead letters written.", (double)o->dead);
     one(out, "kafka_errors_total", "counter", "Errors that the log reported.", (double)m->gauges.log_troubles);

@@ -102,6 +102,7 @@ void owner_journal_answer(struct mr_owner *owner, struct mr_run *run, struct mr_
     run->chunks_seq = n;
     run->chunks_ctx = ctx;
     run->head_start = true;
+    run->start_ns = owner->now_ns;
     owner->stats.head_starts++;
     owner_run_submit(owner, run, ids, n);
 }

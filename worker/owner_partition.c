@@ -146,6 +146,7 @@ static void assigned(struct mr_owner *owner, const struct mr_log_event *event)
     p->assignment++;
     p->generation = owner->generation = event->generation;
     owner->assigned_ns = owner->now_ns;
+    owner_silence_shown(owner, owner->now_ns);
     p->state = MR_PARTITION_TAILING;
     p->commit_dirty = back; /* it may know more than what is committed */
     p->commit_low = event->offset;
@@ -277,6 +278,8 @@ static void followed(struct mr_owner *owner, struct mr_partition *p, const struc
         return;
     first_record(p, in);
     p->tail_next = in->offset + 1;
+    if (p->state == MR_PARTITION_TAILING)
+        owner_silence_shown(owner, owner->now_ns);
     mr_arena_init(&arena, 0);
     uint64_t starved = mr_starved_count();
     if (mr_encoding_of(in, &encoding) && mr_stream_record_decode(in, &arena, &rec, NULL) == MR_OK) {

@@ -9,6 +9,7 @@
  * 2. Silence is of the whole worker: while one partition's records come back the engine works for all of them, also for those whose
  *    leader is away, because a worker that is heard loses no partition.
  * 3. It ends by itself: a record that is on its way is shown, or its run begins anew (a delivery error), is parked or gone.
+ * 4. An assignment, and whatever a tail shows before it has caught up, is as good as a record of its own.
  *
  * Rejected: counting unseen tokens (a bound on them is a bound on speed by the broker's round trip); dropping the runs from the engine
  * (a broker's restart would then cost every prefill again). */
@@ -24,16 +25,17 @@ void owner_silence_shown(struct mr_owner *owner, int64_t sent_ns)
 
 void owner_silence_doubt(struct mr_owner *owner) { owner->doubt_ns = owner->now_ns; }
 
-/* When the oldest record that the tail must still show was appended; INT64_MAX: there is none. Terminals are not counted: behind them
- * the engine has nothing to make. */
+/* When the oldest record that the tail must still show was appended; INT64_MAX: there is none. Behind a terminal the engine has nothing to
+ * make. Before its barrier a run waits for its START; where it has none in force (a head start, a question, a back-off), for the log. */
 static int64_t oldest_ns(const struct mr_run *run)
 {
-    if (run->partition->state != MR_PARTITION_OPEN)
+    enum mr_partition_state partition = run->partition->state;
+    if (partition != MR_PARTITION_OPEN && partition != MR_PARTITION_TAILING)
         return INT64_MAX;
-    if (run->state == MR_RUN_STARTING)
-        return run->start_ns;
-    bool sent = run->state == MR_RUN_RUNNING && run->chunks && run->chunks->seq < run->sent_seq;
-    return sent ? run->chunks->sent_ns : INT64_MAX;
+    if (run->state == MR_RUN_RUNNING)
+        return run->chunks && run->chunks->seq < run->sent_seq ? run->chunks->sent_ns : INT64_MAX;
+    bool works = run->engine == MR_RUN_ENGINE_LIVE && run->state <= MR_RUN_ASKING;
+    return works || run->state == MR_RUN_STARTING ? run->start_ns : INT64_MAX;
 }
 
 void owner_silence_tick(struct mr_owner *owner)

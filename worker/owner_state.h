@@ -88,7 +88,7 @@ struct mr_owner {
     int64_t drain_until_ns;
     int64_t sweep_ns;             /* the last slow tick */
     bool silent;                  /* as the engine was told; */
-    int64_t shown_ns;             /* when the youngest own record that a tail has shown was appended, */
+    int64_t shown_ns;             /* when the youngest own record that a tail has shown was appended (owner_silence.c), */
     int64_t doubt_ns;             /* and when no broker could be reached last */
     int32_t yields_out;           /* YIELDs not acknowledged yet */
 

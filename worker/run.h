@@ -104,7 +104,7 @@ struct mr_run {
     int64_t arrival_ns, not_before_ns, deadline_ms; /* deadline in broker time; 0: none */
     int64_t epoch;                     /* of the last START appended here; 0: none */
     uint64_t writer;
-    int64_t start_ns;                  /* when that START was appended */
+    int64_t start_ns;                  /* when that START was appended, or a head start begun */
     enum mr_stream_cause restart;      /* why the next START is needed, where this process holds the last one */
     bool alone;
     struct mr_run_decision decision;

@@ -433,6 +433,8 @@ def judge(arguments, test, keeper, around):
     print("       faults: %s" % dict(kinds))
     print("       %d workers killed, %d aborted in a poison job, %d drained; %d pauses; %d jobs, %d stream records, %d extra starts"
           % (kills["kill"], kills["abort"], kills["drain"], len(around.pauses), len(verdict.inputs), verdict.records, extra))
+    beside = collections.Counter(name for _, _, name, _ in aborted)
+    print("       the poison job took a worker with %d jobs begun on it at most" % max(beside.values(), default=0))
     for name, values in [("kill", recoveries), ("poison's abort", aborted)] + sorted(paused.items()):
         if values:
             print("       recovery after a %s: %d jobs, %.1f s (median), %.1f s (99 %%), %.1f s (most: %s of %s)"

@@ -108,6 +108,32 @@ TEST(what_is_no_longer_ours_is_not_waited_for)
     close_owner();
 }
 
+/* Given back, but the tail does not come. */
+TEST(a_tail_that_shows_nothing_is_silence_too)
+{
+    begin_job();
+    tokens(0, 5);
+    flow();
+    tell(MR_LOG_REVOKED, "jobs", (struct mr_log_event){0});
+    pass(3 * LIMIT_MS);
+    EXPECT(t.rest == 0 && t.drop == 0); /* what a parked run may make is bounded by itself */
+    tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 4});
+    pass(LIMIT_MS - 1);
+    EXPECT_EQ(t.rest, 0);
+    pass(1);
+    EXPECT_EQ(t.rest, 1);
+    int64_t at = t.told;
+    show_next("stream", &at); /* its own YIELD of before */
+    pass(1);
+    EXPECT_EQ(t.rest, 0);
+    pass(LIMIT_MS);
+    EXPECT_EQ(t.rest, 1);
+    tell(MR_LOG_CAUGHT_UP, "stream", (struct mr_log_event){.offset = at});
+    pass(1);
+    EXPECT(last_kind() == MR_FOLD_START && t.rest == 0);
+    close_owner();
+}
+
 TEST(a_new_producer_has_its_own_time)
 {
     begin_job();
@@ -117,8 +143,9 @@ TEST(a_new_producer_has_its_own_time)
     acks(MR_ERR_TIMEOUT);
     EXPECT_EQ(t.reopens, 1);
     pass(1);
-    EXPECT_EQ(t.rest, 0);
-    pass(200); /* the back-off: its START */
+    EXPECT_EQ(t.rest, 1); /* it waits for its back-off, */
+    pass(200);            /* and its START */
+    EXPECT(last_kind() == MR_FOLD_START && t.rest == 0);
     pass(LIMIT_MS);
     EXPECT_EQ(t.rest, 1);
     flow();
@@ -128,4 +155,5 @@ TEST(a_new_producer_has_its_own_time)
 }
 
 TEST_MAIN(TEST_CASE(silence_begins_at_its_limit), TEST_CASE(a_start_that_is_not_seen_is_silence_too), TEST_CASE(one_partition_that_answers_is_enough),
-          TEST_CASE(no_broker_is_silence_at_once), TEST_CASE(what_is_no_longer_ours_is_not_waited_for), TEST_CASE(a_new_producer_has_its_own_time))
+          TEST_CASE(no_broker_is_silence_at_once), TEST_CASE(what_is_no_longer_ours_is_not_waited_for), TEST_CASE(a_tail_that_shows_nothing_is_silence_too),
+          TEST_CASE(a_new_producer_has_its_own_time))
