@@ -33,7 +33,12 @@ static const struct setting producer_settings[] = {
     {"partitioner", "murmur2_random"}, /* a key lands where Java's producers put it */
 };
 
+/* All partitions of a handle share one queue. Once that holds so much, 2.0.2 asks for nothing more, and looks again only a second later,
+ * however soon the queue is empty: a tail of more than so many records would hold every barrier up for that second, and many jobs of
+ * one tier the next job of another. So it is full by bytes only, which are more than what one answer brings. */
 static const struct setting consumer_settings[] = {
+    {"queued.min.messages", "10000000"},
+    {"queued.max.messages.kbytes", "32768"},
     {"enable.auto.commit", "false"},
     {"enable.auto.offset.store", "false"},
     {"auto.offset.reset", "error"},
@@ -42,8 +47,7 @@ static const struct setting consumer_settings[] = {
 };
 
 static const struct setting group_settings[] = {
-    {"queued.min.messages", "512"}, /* pause throws away what was fetched ahead */
-    {"queued.max.messages.kbytes", "8192"},
+    {"fetch.message.max.bytes", "262144"}, /* of a partition at a time: pause throws away what was fetched ahead */
     {"partition.assignment.strategy", "range"}, /* 2.0.2's cooperative one loses assignments and offsets */
     {"session.timeout.ms", "6000"},
     {"heartbeat.interval.ms", "1000"}, /* how late a member learns that it must rejoin */
@@ -53,10 +57,6 @@ static const struct setting group_settings[] = {
 static const struct setting follower_settings[] = {
     {"group.id", "millrace-follower"}, /* never joined: librdkafka wants one for manual reading in some versions */
     {"enable.partition.eof", "true"},
-    /* All its partitions share one queue. Once that holds so much, 2.0.2 asks for nothing more, and looks again only a second later,
-     * however soon the queue is empty: a tail of more than so many records would hold every barrier up for that second. */
-    {"queued.min.messages", "10000000"},
-    {"queued.max.messages.kbytes", "32768"},
     {"session.timeout.ms", "6000"}, /* as the group's: a user's max.poll.interval.ms below the default's 45 s is refused otherwise */
 };
 

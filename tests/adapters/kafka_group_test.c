@@ -3,6 +3,9 @@
 #include "tests/adapters/kafka_mock.h"
 
 #include <dlfcn.h>
+#include <time.h>
+
+enum { MANY = 3000, SOON_MS = 500 }; /* a fetch waits 50 ms; a client that is not woken looks once a second */
 
 static const struct {
     rd_kafka_resp_err_t code;
@@ -86,5 +89,29 @@ TEST(the_first_record_behind_a_rebalance_waits_for_its_turn)
     mock_close(&peer);
 }
 
+/* Whoever has much to take must not wait with what comes next: it may be somebody else's, and urgent. */
+TEST(the_job_behind_many_comes_soon)
+{
+    struct mock_peer peer = {0};
+    struct mr_log_event event;
+    struct mr_log_action record = {.kind = MR_LOG_PRODUCE, .record = {.topic = MR_STR("t"), .value = MR_STR("x")}, .tag = 1};
+    REQUIRE(mock_open_unassigned(&peer, MR_LOG_WORKER));
+    for (int i = 0; i < MANY; i++)
+        EXPECT(peer.port.act(peer.port.self, &record) == MR_OK);
+    EXPECT(mock_next(&peer, MR_LOG_ASSIGNED, &event));
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); /* all of it waits to be taken */
+    for (int i = 0; i < MANY; i++)
+        REQUIRE(mock_next(&peer, MR_LOG_RECORD, &event) && event.record.offset == i);
+    EXPECT(peer.port.act(peer.port.self, &record) == MR_OK);
+    int64_t begin_ns = kafka_now_ns();
+    EXPECT(mock_next(&peer, MR_LOG_RECORD, &event) && event.record.offset == MANY);
+    int64_t took_ms = (kafka_now_ns() - begin_ns) / MR_NS_PER_MS;
+    if (took_ms >= SOON_MS)
+        printf("after %lld ms\n", (long long)took_ms);
+    EXPECT(took_ms < SOON_MS);
+    mock_close(&peer);
+}
+
 TEST_MAIN(TEST_CASE(every_code_of_a_refused_commit), TEST_CASE(a_fenced_member_loses_everything_and_joins_anew),
-          TEST_CASE(the_first_record_behind_a_rebalance_waits_for_its_turn))
+          TEST_CASE(the_first_record_behind_a_rebalance_waits_for_its_turn),
+          TEST_CASE(the_job_behind_many_comes_soon))
