@@ -131,7 +131,8 @@ static enum mr_status store_open(struct mr_bundle *bundle, const struct mr_bundl
     };
     size_t block_bytes = mr_kv_block_bytes(&store), most = (size_t)(INT32_MAX / options->block_tokens), bytes = cache_bytes(bundle, options);
     if (block_bytes == 0 || bytes < block_bytes)
-        return mr_err_set(err, MR_ERR_INVALID, "%zu bytes for the cache: one block of %d tokens takes %zu", bytes, options->block_tokens, block_bytes);
+        return mr_err_set(err, MR_ERR_INVALID, "%zu bytes for the cache: one block of %d tokens takes %zu", bytes, options->block_tokens,
+                          block_bytes);
     store.n_blocks = (int32_t)(bytes / block_bytes < most ? bytes / block_bytes : most);
     return mr_kv_store_open(&store, bundle->ops, bundle->device, &bundle->store, err);
 }

@@ -198,7 +198,8 @@ static int send_all(struct mr_sending *s)
         if (s->catching_up == 0) {
             enum mr_status status = produce(s);
             if (status != MR_OK)
-                return mr_cli_fail(status == MR_ERR_NOT_FOUND ? "there is no topic %s that this user may see" : "%s: the job cannot be appended", s->route->jobs);
+                return mr_cli_fail(status == MR_ERR_NOT_FOUND ? "there is no topic %s that this user may see" : "%s: the job cannot be appended",
+                                   s->route->jobs);
         }
         if (mr_client_next(&s->client, SENDING_POLL_NS, &event))
             take_event(s, &event);

@@ -1,3 +1,8 @@
+/* Owns nothing: writes head, vocabulary and tensors from front to back, in the order of the model's table.
+ * Invariants:
+ * 1. A file that is there was written whole: after a failure it is gone, and one that was there before is never touched.
+ * 2. Offsets come from the same function as the bytes that are written (file_bytes).
+ * One thread. Rejected: a mapping of the whole file (16 GB of dirty pages; a full disk would be a signal). */
 #include "worker/model/gguf_write.h"
 
 #include "base/buf.h"
