@@ -5,14 +5,21 @@
  * O += P(j) V(j), and does the softmax of S(j+1) while the second product runs (Shah et al. 2024, arXiv 2407.08608).
  * A tile of keys is copied block by block through the page table: one box of `block_tokens` rows x 64 columns.
  *
+ * An e4m3 cache is copied as it lies into a ring of its own; the other three warps of warpgroup 0 widen it to f16 (exactly) into the ring
+ * that the products read, up to two tiles ahead of them, and q from bf16 to f16. Per tile that moves 128 KB through shared memory beside
+ * the 160 KB that the products read.
+ *
  * Invariants
- * 1. k_full/v_full[stage]: completed by the copy's bytes; k_empty/v_empty[stage]: by the eight consumer warps, each after its own
- *    wgmma wait. A stage's phase is (tile count / STAGES) & 1, counted over the whole life of the block.
- * 2. Keys at or past the chunk's end are never multiplied: their scores are -inf and their rows of V are zeroed in shared memory by
- *    the consumers before the product (the slots may be unwritten, or the stage may hold older bytes).
+ * 1. A buffer's gate: full is completed by the copy's bytes or by the three widening warps, each after its proxy fence; empty by those
+ *    who read it, the eight consumer warps (each after its own wgmma wait) or the three widening ones. A stage's phase is
+ *    (tile count / STAGES) & 1, counted over the whole life of the block.
+ * 2. Keys at or past the chunk's end are never multiplied: their scores are -inf and their rows of V are zeroed in shared memory, by
+ *    the consumers before the product or by the widening warps (the slots may be unwritten, or the stage may hold older bytes).
  * 3. Tiles lie at absolute multiples of KEYS, so a row's sums do not depend on the cut into chunks.
- * Rejected: masking V by a second product; zeroing the cache at allocation (a freed block holds another job's values). */
+ * Rejected: masking V by a second product; zeroing the cache at allocation (a freed block holds another job's values); products of
+ * e4m3 by e4m3 (q and the weights would lose four bits). */
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/attention_widen.cuh"
 #include "kernels/cuda/hopper.cuh"
 
 /* tests/gpu/races.cu builds this file again with delays in every role, poisoned shared memory, and one wait, or a fence and its barrier, left out. */
@@ -22,17 +29,47 @@
 #define RACE_KEYS_WAIT(barrier, phase) barrier_wait(barrier, phase)
 #define RACE_TAIL_FENCE() proxy_fence()
 #define RACE_TAIL_SYNC() named_sync(1, 256)
+#define RACE_WIDEN_FENCE() proxy_fence()
 #endif
 
-enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, THREADS = 384, CONSUMER_WARPS = 8 };
+enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, THREADS = 384, CONSUMER_WARPS = 8, WIDEN_WARPS = 3 };
 static_assert(ROWS == 128, "two consumer warpgroups of 64 rows");
 
 template <typename T, int D>
-struct wgmma_shared {
-    alignas(1024) T q[ROWS * D];
+struct ring {
     alignas(1024) T k[STAGES][KEYS * D];
     alignas(1024) T v[STAGES][KEYS * D];
-    uint64_t q_full, q_empty, k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+};
+
+struct gate {
+    uint64_t full, empty;
+};
+struct ring_gates {
+    gate k[STAGES], v[STAGES];
+};
+
+/* What the copy engine fills is what the products read, */
+template <typename KV, int D>
+struct wgmma_shared {
+    alignas(1024) KV q[ROWS * D];
+    ring<KV, D> tiles;
+    gate q_gate;
+    ring_gates gates;
+    __device__ ring<KV, D> &copied_tiles() { return tiles; }
+    __device__ ring_gates &copied_gates() { return gates; }
+    __device__ gate &copied_q_gate() { return q_gate; }
+};
+/* or, of a byte cache, what the widening warps read. */
+template <int D>
+struct wgmma_shared<__nv_fp8_e4m3, D> {
+    alignas(1024) __half q[ROWS * D]; /* copied as bf16, made f16 in place */
+    ring<__half, D> tiles;
+    ring<__nv_fp8_e4m3, D> bytes;
+    gate q_gate, q_copied;
+    ring_gates gates, byte_gates;
+    __device__ ring<__nv_fp8_e4m3, D> &copied_tiles() { return bytes; }
+    __device__ ring_gates &copied_gates() { return byte_gates; }
+    __device__ gate &copied_q_gate() { return q_copied; }
 };
 
 struct maps {
@@ -61,45 +98,94 @@ static __device__ __forceinline__ item item_at(const attention_args &a, const in
 }
 
 /* One tile of K or V by one warp, a block a lane; blocks past the end are not copied. */
-template <typename T, int D>
-static __device__ __forceinline__ void tile_load(const attention_args &a, const item &it, const CUtensorMap *map, const T *tile, int key0,
+template <typename KV, int D>
+static __device__ __forceinline__ void tile_load(const attention_args &a, const item &it, const CUtensorMap *map, const KV *tile, int key0,
                                                  uint64_t *full, int lane)
 {
+    constexpr int BYTES = kv_type<KV>::bytes, BOX = is_byte<KV> ? D : 64; /* columns of a box */
     int tokens = a.kv.block_tokens, n_blocks = (min(it.end - key0, (int)KEYS) + tokens - 1) / tokens;
     if (lane == 0)
-        barrier_expect(full, n_blocks * tokens * D * 2);
+        barrier_expect(full, n_blocks * tokens * D * BYTES);
     if (lane < n_blocks) {
         int row = (it.table[key0 / tokens + lane] * a.kv.n_kv_heads + it.kv_head) * tokens;
 #pragma unroll
-        for (int half = 0; half < D / 64; half++)
-            tensor_load(shared_address(tile) + (half * KEYS + lane * tokens) * 128, map, half * 64, row, full);
+        for (int box = 0; box < D / BOX; box++)
+            tensor_load(shared_address(tile) + (box * KEYS + lane * tokens) * BOX * BYTES, map, box * BOX, row, full);
     }
     __syncwarp();
 }
 
-template <typename T, int D>
-static __device__ __forceinline__ void produce(const attention_args &a, const maps &m, wgmma_shared<T, D> &sh, const int32_t *work, int n_items,
+/* The first tile of K comes before q: q's buffer is in use until the item before has its last scores. */
+template <typename KV, int D>
+static __device__ __forceinline__ void produce(const attention_args &a, const maps &m, wgmma_shared<KV, D> &sh, const int32_t *work, int n_items,
                                                int lane)
+{
+    ring<KV, D> &to = sh.copied_tiles();
+    ring_gates &gates = sh.copied_gates();
+    uint32_t tile = 0, turn = 0;
+    for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
+        item it = item_at(a, work, at);
+        for (int key0 = it.begin; key0 < it.end; key0 += KEYS, tile++) {
+            int stage = tile % STAGES;
+            uint32_t phase = tile / STAGES & 1;
+            barrier_wait(&gates.k[stage].empty, phase ^ 1);
+            RACE_DELAY();
+            tile_load<KV, D>(a, it, &m.k, to.k[stage], key0, &gates.k[stage].full, lane);
+            if (key0 == it.begin) {
+                barrier_wait(&sh.q_gate.empty, (turn & 1) ^ 1);
+                RACE_DELAY();
+                uint64_t *full = &sh.copied_q_gate().full;
+                if (lane == 0) {
+                    barrier_expect(full, ROWS * D * 2);
+                    for (int half = 0; half < D / 64; half++)
+                        tensor_load(shared_address(sh.q) + half * ROWS * 128, &m.q, it.head * D + half * 64, it.row0, full);
+                }
+            }
+            barrier_wait(&gates.v[stage].empty, phase ^ 1);
+            RACE_DELAY();
+            tile_load<KV, D>(a, it, &m.v, to.v[stage], key0, &gates.v[stage].full, lane);
+        }
+    }
+}
+
+/* This warp's writes are done: for the products to read, and the buffer they came from (NULL: the same) may be filled again. */
+static __device__ __forceinline__ void widened(uint64_t *full, uint64_t *empty)
+{
+    RACE_WIDEN_FENCE();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+        barrier_arrive(full);
+        if (empty)
+            barrier_arrive(empty);
+    }
+}
+
+template <int D>
+static __device__ __forceinline__ void widen(const attention_args &a, wgmma_shared<__nv_fp8_e4m3, D> &sh, const int32_t *work, int n_items,
+                                             int thread)
 {
     uint32_t tile = 0, turn = 0;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
         item it = item_at(a, work, at);
-        barrier_wait(&sh.q_empty, (turn & 1) ^ 1);
-        RACE_DELAY();
-        if (lane == 0) {
-            barrier_expect(&sh.q_full, ROWS * D * 2);
-            for (int half = 0; half < D / 64; half++)
-                tensor_load(shared_address(sh.q) + half * ROWS * 128, &m.q, it.head * D + half * 64, it.row0, &sh.q_full);
-        }
         for (int key0 = it.begin; key0 < it.end; key0 += KEYS, tile++) {
-            int stage = tile % STAGES;
+            int stage = tile % STAGES, n = it.end - key0;
             uint32_t phase = tile / STAGES & 1;
-            barrier_wait(&sh.k_empty[stage], phase ^ 1);
+            barrier_wait(&sh.gates.k[stage].empty, phase ^ 1);
+            RACE_KEYS_WAIT(&sh.byte_gates.k[stage].full, phase);
             RACE_DELAY();
-            tile_load<T, D>(a, it, &m.k, sh.k[stage], key0, &sh.k_full[stage], lane);
-            barrier_wait(&sh.v_empty[stage], phase ^ 1);
+            tile_widen<KEYS, D, 32 * WIDEN_WARPS>(shared_address(sh.bytes.k[stage]), shared_address(sh.tiles.k[stage]), n, thread);
+            widened(&sh.gates.k[stage].full, &sh.byte_gates.k[stage].empty);
+            if (key0 == it.begin) {
+                barrier_wait(&sh.q_copied.full, turn & 1);
+                RACE_DELAY();
+                halves_widen<ROWS * D, 32 * WIDEN_WARPS>(shared_address(sh.q), thread);
+                widened(&sh.q_gate.full, NULL);
+            }
+            barrier_wait(&sh.gates.v[stage].empty, phase ^ 1);
+            barrier_wait(&sh.byte_gates.v[stage].full, phase);
             RACE_DELAY();
-            tile_load<T, D>(a, it, &m.v, sh.v[stage], key0, &sh.v_full[stage], lane);
+            tile_widen<KEYS, D, 32 * WIDEN_WARPS>(shared_address(sh.bytes.v[stage]), shared_address(sh.tiles.v[stage]), n, thread);
+            widened(&sh.gates.v[stage].full, &sh.byte_gates.v[stage].empty);
         }
     }
 }
@@ -189,7 +275,7 @@ static __device__ __forceinline__ void tail_clear(const T *tile, int first)
     RACE_TAIL_SYNC();
 }
 
-template <typename T, int D>
+template <int D>
 static __device__ __forceinline__ void rows_store(const attention_args &a, const item &it, const float (&o)[D / 2], const float l_part[2], int row,
                                                   int lane)
 {
@@ -197,7 +283,7 @@ static __device__ __forceinline__ void rows_store(const attention_args &a, const
         float l = l_part[r];
         l += __shfl_xor_sync(0xffffffffu, l, 1);
         l += __shfl_xor_sync(0xffffffffu, l, 2);
-        float inverse = 1 / l;
+        float inverse = a.kv.v_scale / l;
         if (row + 8 * r < it.n) {
             bf16 *to = a.out + ((int64_t)(it.row0 + row + 8 * r) * a.n_heads + it.head) * D + lane % 4 * 2;
 #pragma unroll
@@ -207,9 +293,11 @@ static __device__ __forceinline__ void rows_store(const attention_args &a, const
     }
 }
 
-template <typename T, int D>
-static __device__ __forceinline__ void consume(const attention_args &a, wgmma_shared<T, D> &sh, const int32_t *work, int n_items)
+template <typename KV, int D>
+static __device__ __forceinline__ void consume(const attention_args &a, wgmma_shared<KV, D> &sh, const int32_t *work, int n_items)
 {
+    typedef typename kv_type<KV>::factor T;
+    ring_gates &gates = sh.gates;
     int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, row = group * 64 + warp * 16 + lane / 4;
     uint32_t tile = 0, turn = 0, q_at = shared_address(sh.q) + group * 64 * 128;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
@@ -220,16 +308,16 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
 #pragma unroll
         for (int i = 0; i < D / 2; i++)
             o[i] = 0;
-        barrier_wait(&sh.q_full, turn & 1);
+        barrier_wait(&sh.q_gate.full, turn & 1);
         for (int key0 = it.begin; key0 < it.end; key0 += KEYS, tile++) {
             int stage = tile % STAGES, before = (tile + STAGES - 1) % STAGES;
-            RACE_KEYS_WAIT(&sh.k_full[stage], tile / STAGES & 1);
+            RACE_KEYS_WAIT(&gates.k[stage].full, tile / STAGES & 1);
             RACE_DELAY();
-            scores_start<T, D>(s, q_at, shared_address(sh.k[stage]));
+            scores_start<T, D>(s, q_at, shared_address(sh.tiles.k[stage]));
             if (key0 != it.begin) {
-                barrier_wait(&sh.v_full[before], (tile - 1) / STAGES & 1);
+                barrier_wait(&gates.v[before].full, (tile - 1) / STAGES & 1);
                 RACE_DELAY();
-                values_start<T, D>(o, p, shared_address(sh.v[before]));
+                values_start<T, D>(o, p, shared_address(sh.tiles.v[before]));
                 product_wait<1>();
             } else {
                 product_wait<0>();
@@ -237,14 +325,14 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
             product_hold(s);
             RACE_DELAY();
             if (lane == 0)
-                barrier_arrive(&sh.k_empty[stage]);
+                barrier_arrive(&gates.k[stage].empty);
             bool edge = key0 + KEYS > it.position0 + 1 || (a.window && key0 <= it.end - 1 - a.window);
             softmax(a, s, m, l, shrink, key0, position, edge, lane);
             if (key0 != it.begin) {
                 product_wait<0>();
                 product_hold(o);
                 if (lane == 0)
-                    barrier_arrive(&sh.v_empty[before]);
+                    barrier_arrive(&gates.v[before].empty);
 #pragma unroll
                 for (int i = 0; i < D / 2; i++)
                     o[i] *= shrink[i / 2 % 2];
@@ -252,71 +340,98 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
             weights_pack<T>(s, p);
         }
         int last = (tile + STAGES - 1) % STAGES, filled = (it.end - 1) % KEYS + 1;
-        barrier_wait(&sh.v_full[last], (tile - 1) / STAGES & 1);
+        barrier_wait(&gates.v[last].full, (tile - 1) / STAGES & 1);
         if (lane == 0)
-            barrier_arrive(&sh.q_empty);
+            barrier_arrive(&sh.q_gate.empty);
         RACE_DELAY();
-        if (filled < KEYS)
-            tail_clear<T, D>(sh.v[last], filled);
-        values_start<T, D>(o, p, shared_address(sh.v[last]));
+        if (filled < KEYS && !is_byte<KV>)
+            tail_clear<T, D>(sh.tiles.v[last], filled);
+        values_start<T, D>(o, p, shared_address(sh.tiles.v[last]));
         product_wait<0>();
         product_hold(o);
         if (lane == 0)
-            barrier_arrive(&sh.v_empty[last]);
-        rows_store<T, D>(a, it, o, l, row, lane);
+            barrier_arrive(&gates.v[last].empty);
+        rows_store<D>(a, it, o, l, row, lane);
     }
 }
 
-template <typename T, int D>
+static __device__ __forceinline__ void ring_init(ring_gates &gates, int fillers, int readers)
+{
+    for (int i = 0; i < STAGES; i++) {
+        barrier_init(&gates.k[i].full, fillers);
+        barrier_init(&gates.v[i].full, fillers);
+        barrier_init(&gates.k[i].empty, readers);
+        barrier_init(&gates.v[i].empty, readers);
+    }
+}
+
+template <typename KV, int D>
+static __device__ __forceinline__ void gates_init(wgmma_shared<KV, D> &sh)
+{
+    int fillers = is_byte<KV> ? WIDEN_WARPS : 1;
+    barrier_init(&sh.q_gate.full, fillers);
+    barrier_init(&sh.q_gate.empty, CONSUMER_WARPS);
+    ring_init(sh.gates, fillers, CONSUMER_WARPS);
+    if constexpr (is_byte<KV>) {
+        barrier_init(&sh.q_copied.full, 1);
+        ring_init(sh.byte_gates, 1, WIDEN_WARPS);
+    }
+    barrier_init_done();
+}
+
+template <typename KV, int D>
 static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args a, const __grid_constant__ maps m)
 {
     extern __shared__ unsigned char raw[];
-    wgmma_shared<T, D> &sh = *(wgmma_shared<T, D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    RACE_POISON(raw, sizeof(wgmma_shared<T, D>) + 1024);
-    if (threadIdx.x == 0) {
-        barrier_init(&sh.q_full, 1);
-        barrier_init(&sh.q_empty, CONSUMER_WARPS);
-        for (int i = 0; i < STAGES; i++) {
-            barrier_init(&sh.k_full[i], 1);
-            barrier_init(&sh.v_full[i], 1);
-            barrier_init(&sh.k_empty[i], CONSUMER_WARPS);
-            barrier_init(&sh.v_empty[i], CONSUMER_WARPS);
-        }
-        barrier_init_done();
-    }
+    wgmma_shared<KV, D> &sh = *(wgmma_shared<KV, D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
+    RACE_POISON(raw, sizeof(wgmma_shared<KV, D>) + 1024);
+    if (threadIdx.x == 0)
+        gates_init<KV, D>(sh);
     __syncthreads();
     next_start();
     previous_wait();
     const int32_t *work = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS;
     int n_items = a.work[1] * a.n_heads;
     if (threadIdx.x < 128) {
-        registers_shrink<24>();
+        registers_shrink<is_byte<KV> ? 72 : 24>();
         if (threadIdx.x < 32)
-            produce<T, D>(a, m, sh, work, n_items, threadIdx.x);
+            produce<KV, D>(a, m, sh, work, n_items, threadIdx.x);
+        else if constexpr (is_byte<KV>)
+            widen<D>(a, sh, work, n_items, threadIdx.x - 32);
     } else {
-        registers_grow<240>();
-        consume<T, D>(a, sh, work, n_items);
+        registers_grow<is_byte<KV> ? 216 : 240>();
+        consume<KV, D>(a, sh, work, n_items);
     }
 }
 
-template <typename T, int D>
+template <typename KV, int D>
 static enum mr_status launch(struct mr_device *device, const attention_args &a)
 {
-    bool half = a.kv.k_dtype == MR_F16;
     int64_t rows = (int64_t)a.kv.n_blocks * a.kv.n_kv_heads * a.kv.block_tokens;
-    const CUtensorMap *k = cuda_tensor_map(device, a.kv.k, half, D, rows, a.kv.block_tokens),
-                      *v = cuda_tensor_map(device, a.kv.v, half, D, rows, a.kv.block_tokens);
-    const CUtensorMap *q = cuda_tensor_map(device, a.qkv, half, a.qkv_stride, device->options.max_tokens, ROWS);
+    const CUtensorMap *k = cuda_tensor_map(device, a.kv.k, a.kv.k_dtype, D, rows, a.kv.block_tokens),
+                      *v = cuda_tensor_map(device, a.kv.v, a.kv.k_dtype, D, rows, a.kv.block_tokens);
+    const CUtensorMap *q = cuda_tensor_map(device, a.qkv, MR_BF16, a.qkv_stride, device->options.max_tokens, ROWS);
     if (!k || !v || !q)
         return MR_ERR_UNSUPPORTED;
     maps m = {*q, *k, *v};
-    int bytes = (int)sizeof(wgmma_shared<T, D>) + 1024;
+    int bytes = (int)sizeof(wgmma_shared<KV, D>) + 1024;
+    static_assert(sizeof(wgmma_shared<KV, D>) + 1024 <= 227 * 1024, "shared memory of a block");
     static bool ready;
     if (!ready) {
-        cudaFuncSetAttribute(wgmma_kernel<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        cudaFuncSetAttribute(wgmma_kernel<KV, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    return cuda_launch(device, {dim3(device->n_sm), THREADS, bytes}, wgmma_kernel<T, D>, a, m);
+    return cuda_launch(device, {dim3(device->n_sm), THREADS, bytes}, wgmma_kernel<KV, D>, a, m);
+}
+
+template <typename KV>
+static enum mr_status launch_dim(struct mr_device *device, const attention_args &a)
+{
+    switch (a.kv.head_dim) {
+    case 64: return launch<KV, 64>(device, a);
+    case 128: return launch<KV, 128>(device, a);
+    default: return MR_ERR_UNSUPPORTED;
+    }
 }
 
 /* MR_ERR_UNSUPPORTED: shapes, layouts or types that attention_rows takes instead. */
@@ -325,11 +440,11 @@ enum mr_status attention_wgmma(struct mr_device *device, const attention_args &a
     const struct mr_kv_view *kv = &a.kv;
     bool packed = kv->token_stride == kv->head_dim && kv->head_stride == (int64_t)kv->block_tokens * kv->head_dim &&
                   kv->block_stride == kv->n_kv_heads * kv->head_stride;
-    if (!packed || kv->block_tokens % 8 || KEYS % kv->block_tokens || kv->k_dtype != MR_BF16)
+    if (!packed || kv->block_tokens % 8 || KEYS % kv->block_tokens)
         return MR_ERR_UNSUPPORTED;
-    if (kv->head_dim == 128)
-        return launch<bf16, 128>(device, a);
-    if (kv->head_dim == 64)
-        return launch<bf16, 64>(device, a);
-    return MR_ERR_UNSUPPORTED;
+    switch (kv->k_dtype) {
+    case MR_BF16: return launch_dim<bf16>(device, a);
+    case MR_E4M3: return launch_dim<__nv_fp8_e4m3>(device, a);
+    default: return MR_ERR_UNSUPPORTED;
+    }
 }

@@ -7,6 +7,7 @@
 #define MR_KERNELS_CUDA_HOPPER_CUH
 
 #include "kernels/cuda/mma.cuh"
+#include "kernels/dtype.h"
 
 #include <cuda.h>
 
@@ -135,9 +136,9 @@ static __device__ __forceinline__ void product_registers(float (&c)[32], const u
 #undef REGS32
 #undef REGS64
 
-/* Rows of `columns` elements of 2 bytes as boxes of box_rows x 64 in the 128-byte swizzle. NULL: the driver refuses it. The map is the
- * device's and stays valid until MAPS_MAX others have been asked for; a launch copies it. half: f16, else bf16. */
+/* Rows of `columns` elements: of bf16 as boxes of box_rows x 64 in the 128-byte swizzle, of e4m3 as boxes of box_rows whole rows as they
+ * lie. NULL: the driver refuses it. The map is the device's and stays valid until MAPS_MAX others have been asked for; a launch copies it. */
 struct mr_device;
-const CUtensorMap *cuda_tensor_map(struct mr_device *device, const void *base, bool half, int64_t columns, int64_t rows, int box_rows);
+const CUtensorMap *cuda_tensor_map(struct mr_device *device, const void *base, enum mr_dtype dtype, int64_t columns, int64_t rows, int box_rows);
 
 #endif

@@ -521,6 +521,26 @@ TEST(attention)
     attention_once(prefill, 6, 4, 128, 16, 50);
 }
 
+/* The cache of bytes that wgmma takes widened: every group and length of block, chunks on a cached past that end inside a tile, whole tiles,
+ * windows. The other types and head sizes by the same calls. */
+TEST(attention_types)
+{
+    REQUIRE(ready());
+    static const int32_t chunks[][2] = {{0, 2}, {0, 63}, {5, 65}, {100, 17}, {700, 130}, {33, 1}, {127, 129}, {0, 300}};
+    static const int32_t whole_tiles[][2] = {{0, 128}, {0, 512}, {128, 256}, {1024, 1024}};
+    static const int32_t groups[] = {1, 3, 4, 5, 7, 8, 16}, dims[] = {64, 96, 128, 192, 256}, blocks[] = {16, 32, 64, 128, 48};
+    for (int i = 0; i < 7; i++)
+        for (int d = 64; d <= 128; d += 64)
+            attention_check(chunks, 8, &(struct attention_shape){groups[i], d, blocks[i % 5], i == 3 ? 50 : i == 5 ? 300 : 0, MR_E4M3, false});
+    for (int d = 64; d <= 128; d += 64)
+        for (int window = 0; window <= 200; window += 200)
+            attention_check(whole_tiles, 4, &(struct attention_shape){4, d, 64, window, MR_E4M3, false});
+    for (int i = 0; i < 5; i++) {
+        attention_check(chunks, 8, &(struct attention_shape){2, dims[i], 16, 0, MR_E4M3, false});
+        attention_check(chunks, 8, &(struct attention_shape){2, dims[i], 16, 0, MR_F16, false});
+    }
+}
+
 /* The row-wise kernel: the deterministic mode, and the caches that wgmma does not take. */
 TEST(attention_rows)
 {
@@ -625,5 +645,5 @@ TEST(matmul_same_bits)
     EXPECT_EQ(products_other(49152, 576, true), 0);
 }
 
-TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention), TEST_CASE(attention_rows),
-          TEST_CASE(attention_same_bits), TEST_CASE(matmul_same_bits))
+TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention),
+          TEST_CASE(attention_types), TEST_CASE(attention_rows), TEST_CASE(attention_same_bits), TEST_CASE(matmul_same_bits))

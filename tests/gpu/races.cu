@@ -2,7 +2,7 @@
  * it is, without one wait, without one fence, without that fence and its barrier. racecheck cannot judge kernels that copy through the async proxy; this stands in. */
 #include "tests/gpu/races.h"
 
-#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/attention_widen.cuh"
 #include "kernels/cuda/hopper.cuh"
 
 #include <stdlib.h>
@@ -29,6 +29,7 @@ static __device__ __forceinline__ void race_poison(unsigned char *shared, int by
 #define RACE_KEYS_WAIT(barrier, phase) barrier_wait(barrier, phase)
 #define RACE_TAIL_FENCE() proxy_fence()
 #define RACE_TAIL_SYNC() named_sync(1, 256)
+#define RACE_WIDEN_FENCE() proxy_fence()
 namespace race_right {
 #include "kernels/cuda/attention_wgmma.cu"
 }
@@ -43,6 +44,8 @@ namespace race_no_wait {
 #define RACE_KEYS_WAIT(barrier, phase) barrier_wait(barrier, phase)
 #undef RACE_TAIL_FENCE
 #define RACE_TAIL_FENCE() (void)0
+#undef RACE_WIDEN_FENCE
+#define RACE_WIDEN_FENCE() (void)0
 namespace race_no_fence {
 #include "kernels/cuda/attention_wgmma.cu"
 }

@@ -16,18 +16,18 @@ struct race {
     uint16_t *first, *again; /* [ROWS][HEADS * DIM] */
 };
 
-static void *random_card(const struct race *r, size_t n)
+static void *random_card(const struct race *r, size_t n, enum mr_dtype dtype)
 {
-    uint16_t *bits = malloc(n * 2);
-    void *card = r->ops->alloc(r->device, n * 2);
+    size_t bytes = n * (dtype == MR_E4M3 ? 1 : 2);
+    void *bits = malloc(bytes), *card = r->ops->alloc(r->device, bytes);
     for (size_t i = 0; i < n; i++)
-        bits[i] = bf16_bits(random_normal());
-    cudaMemcpy(card, bits, n * 2, cudaMemcpyHostToDevice);
+        element_put(dtype, bits, i, random_normal());
+    cudaMemcpy(card, bits, bytes, cudaMemcpyHostToDevice);
     free(bits);
     return card;
 }
 
-static bool race_open(struct race *r)
+static bool race_open(struct race *r, enum mr_dtype kv)
 {
     struct mr_err err = {0};
     struct mr_device_options options = {.precision = MR_FAST, .weight_dtype = MR_BF16, .max_tokens = 1024, .max_seqs = 4, .max_blocks = BLOCKS,
@@ -38,16 +38,16 @@ static bool race_open(struct race *r)
     EXPECT(r->device);
     if (!r->device)
         return false;
-    size_t slab = (size_t)BLOCKS * KV_HEADS * BLOCK * DIM;
-    r->view = (struct mr_kv_view){random_card(r, slab), random_card(r, slab), MR_BF16, MR_BF16, BLOCKS, BLOCK, KV_HEADS, DIM,
+    size_t slab = (size_t)BLOCKS * KV_HEADS * BLOCK * DIM, element = kv == MR_E4M3 ? 1 : 2;
+    r->view = (struct mr_kv_view){random_card(r, slab, kv), random_card(r, slab, kv), kv, kv, BLOCKS, BLOCK, KV_HEADS, DIM,
                                   (int64_t)KV_HEADS * BLOCK * DIM, (int64_t)BLOCK * DIM, DIM, 1, 1};
     /* what no token has written is NaN: the last block's rows past the chunk's end */
     for (int h = 0; h < KV_HEADS; h++) {
         size_t at = ((size_t)(ROWS / BLOCK) * KV_HEADS + (size_t)h) * BLOCK * DIM + (size_t)(ROWS % BLOCK) * DIM;
-        cudaMemset((uint16_t *)r->view.v + at, 0xff, (size_t)(BLOCK - ROWS % BLOCK) * DIM * 2);
+        cudaMemset((char *)r->view.v + at * element, 0xff, (size_t)(BLOCK - ROWS % BLOCK) * DIM * element);
     }
-    r->qkv = random_card(r, (size_t)1024 * (HEADS + 2 * KV_HEADS) * DIM);
-    r->out = random_card(r, (size_t)ROWS * HEADS * DIM);
+    r->qkv = random_card(r, (size_t)1024 * (HEADS + 2 * KV_HEADS) * DIM, MR_BF16);
+    r->out = random_card(r, (size_t)ROWS * HEADS * DIM, MR_BF16);
     r->first = malloc((size_t)ROWS * HEADS * DIM * 2);
     r->again = malloc((size_t)ROWS * HEADS * DIM * 2);
     return true;
@@ -64,12 +64,12 @@ static void race_close(struct race *r)
 }
 
 /* Launches, of LAUNCHES, whose bits are not those of the kernel without delays. */
-static int launches_other(enum races_variant variant)
+static int launches_other(enum races_variant variant, enum mr_dtype kv)
 {
     struct race r = {0};
     int32_t table[BLOCKS], positions[ROWS], zeros[ROWS] = {0}, starts[2] = {0, ROWS}, length = ROWS, other = 0;
     size_t bytes = (size_t)ROWS * HEADS * DIM * 2;
-    if (!race_open(&r))
+    if (!race_open(&r, kv))
         return -1;
     for (int i = 0; i < BLOCKS; i++)
         table[i] = i;
@@ -97,20 +97,25 @@ static int launches_other(enum races_variant variant)
     return other;
 }
 
-TEST(same_bits_under_delays) { EXPECT_EQ(launches_other(RACES_RIGHT), 0); }
+TEST(same_bits_under_delays)
+{
+    EXPECT_EQ(launches_other(RACES_RIGHT, MR_BF16), 0);
+    EXPECT_EQ(launches_other(RACES_RIGHT, MR_E4M3), 0);
+}
 
 TEST(a_missing_wait_is_seen)
 {
-    int other = launches_other(RACES_NO_WAIT);
-    printf("without the wait for K: %d of %d launches differ\n", other, LAUNCHES);
+    int other = launches_other(RACES_NO_WAIT, MR_BF16), bytes = launches_other(RACES_NO_WAIT, MR_E4M3);
+    printf("without the wait for K: %d of %d launches differ; over a cache of bytes %d\n", other, LAUNCHES, bytes);
     EXPECT(other > 0);
+    EXPECT(bytes > 0);
 }
 
 TEST(a_missing_fence_and_barrier_are_seen)
 {
-    int other = launches_other(RACES_NO_SYNC);
-    printf("without the fence after the tail is cleared: %d of %d launches differ; ", launches_other(RACES_NO_FENCE), LAUNCHES);
-    printf("without its barrier too: %d\n", other);
+    int other = launches_other(RACES_NO_SYNC, MR_BF16);
+    printf("without the fence after the tail is cleared: %d of %d launches differ; ", launches_other(RACES_NO_FENCE, MR_BF16), LAUNCHES);
+    printf("without its barrier too: %d\nwithout the fence after bytes are widened: %d\n", other, launches_other(RACES_NO_FENCE, MR_E4M3));
     EXPECT(other > 0);
 }
 
