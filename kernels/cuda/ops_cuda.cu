@@ -85,9 +85,6 @@ static void *device_alloc(struct mr_device *device, size_t bytes)
     return cudaMalloc(&memory, bytes) == cudaSuccess ? memory : NULL;
 }
 
-static void device_release(struct mr_device *device, void *memory)
-{
-    (void)device;
 static void device_memory(struct mr_device *device, size_t *left, size_t *total)
 {
     (void)device;
@@ -95,6 +92,9 @@ static void device_memory(struct mr_device *device, size_t *left, size_t *total)
         *left = *total = 0;
 }
 
+static void device_release(struct mr_device *device, void *memory)
+{
+    (void)device;
     cudaFree(memory);
 }
 
@@ -122,10 +122,10 @@ static const struct mr_ops ops = {
     .close = device_close,
     .path = device_path,
     .alloc = device_alloc,
+    .memory = device_memory,
     .release = device_release,
     .upload_f32 = device_upload_f32,
     .download = device_download,
-    .memory = device_memory,
     .weight_open = cuda_weight_open,
     .weight_close = cuda_weight_close,
     .weight_bytes = cuda_weight_bytes,
