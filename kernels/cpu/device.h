@@ -41,8 +41,9 @@ struct mr_device {
     struct mr_batch batch;   /* of the step in flight */
     struct mr_rope_cache rope;
     struct mr_attention_space attention;
-    void *int8_space;        /* the fast path's activations, of int8_elements; NULL on the exact path */
-    size_t int8_elements;
+    float *exact_space;      /* what a product makes of its activations (exact.h), of row_elements */
+    void *int8_space;        /* the same of the fast path (int8.h); NULL on the exact path */
+    size_t row_elements;
     float *scratch;          /* [n_threads][scratch_floats], 64-byte aligned */
     size_t scratch_floats;
 };

@@ -36,7 +36,7 @@ void mr_int8_row_avx2(const struct mr_int8_rows *rows, int32_t r, const float *x
 /* Row r times a row of a weight as it lies in the file (a block format), without the bias. */
 float mr_int8_dot_plain(const struct mr_int8_rows *rows, int32_t r, enum mr_dtype dtype, const void *weight_row);
 
-/* tile->in is not read: rows first_row .. first_row + tile->rows - 1 of `rows` are. The pack's codes are nibbles or bytes. */
+/* Rows first_row .. first_row + tile->rows - 1 of `rows`. The pack's codes are nibbles or bytes. */
 void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
 void mr_int8_multiply_avx512(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
 

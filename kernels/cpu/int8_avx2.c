@@ -365,7 +365,7 @@ void mr_int8_multiply_avx2(const struct mr_matmul_tile *tile, const struct mr_in
             multiply_row(pack, panel, rows, first_row, sums);
         else
             multiply_panel(tile, panel, rows, first_row, sums, MR_PACK_OUTPUTS);
-        mr_matmul_store(tile, p, sums);
+        mr_matmul_store(tile, p, sums, 1);
     }
 }
 

@@ -170,7 +170,7 @@ void mr_int8_multiply_avx512(const struct mr_matmul_tile *tile, const struct mr_
                 rows_of_form(TILE_ROWS, pack, panel, rows, first_row + r, c + r * MR_PACK_OUTPUTS);
             }
         }
-        mr_matmul_store(tile, p, c);
+        mr_matmul_store(tile, p, c, 1);
     }
 }
 

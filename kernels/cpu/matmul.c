@@ -1,21 +1,21 @@
 /* The matrix product: its plain path, and the cut of the SIMD paths' work.
  *
- * 1. Exact: out[r][j] = bias[j] + sum over i of weight[j][i] * in[r][i], one chain of fused multiply-adds from 0, i ascending, over the
- *    float32 value of every weight; the bias is added last. Plain and AVX2 give the same bits, whatever the format.
- * 2. Fast: the order of int8.h for block formats; rows are turned to integers once, by a fork of their own where they are many. The head
+ * 1. Exact: the order of exact.h.
+ * 2. Fast: the order of int8.h for block formats. The head
  *    (out_f32) takes them in 16 bits where all its codes have 8, else the exact product: int8's rounding would go into the logits undamped.
- * 3. An item is some panels under one block of rows; threads split outputs, never k.
+ * 3. What either makes of the rows is made once a product, by a fork of its own where they are many.
+ * 4. An item is some panels under one block of rows; threads split outputs, never k.
  * Thread: the engine's, with the helpers. */
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/exact.h"
 #include "kernels/cpu/int8.h"
 #include "kernels/cpu/weight.h"
 #include "kernels/quant.h"
 
-#include <math.h>
-
 struct matmul_context {
     struct mr_device *device;
     const struct mr_matmul_params *params;
+    struct mr_exact_rows exact;
     struct mr_int8_rows int8; /* k is 0 where the product is exact */
     int32_t row_blocks, panels_an_item, items_a_row_block;
 };
@@ -27,18 +27,15 @@ static void matmul_item_plain(void *context, int32_t j, int thread)
 {
     const struct matmul_context *c = context;
     const struct mr_matmul_params *p = c->params;
-    int64_t n = p->weight->n, k = p->weight->k;
-    float *w = mr_cpu_scratch(c->device, thread);
+    int64_t n = p->weight->n;
     const void *data;
     const struct mr_weight_part *part = mr_cpu_weight_find(p->weight, j, &data);
     bool int8 = c->int8.k > 0 && mr_quant_is_block(part->dtype);
+    struct mr_exact_weights weights;
     if (!int8)
-        mr_quant_row(part->dtype, data, w, k);
+        mr_exact_unpack_plain(part->dtype, data, p->weight->k, mr_cpu_scratch(c->device, thread), &weights);
     for (int32_t r = 0; r < p->rows; r++) {
-        const float *in = (const float *)p->in + r * k;
-        float sum = int8 ? mr_int8_dot_plain(&c->int8, r, part->dtype, data) : 0;
-        for (int64_t i = 0; !int8 && i < k; i++)
-            sum = fmaf(w[i], in[i], sum);
+        float sum = int8 ? mr_int8_dot_plain(&c->int8, r, part->dtype, data) : mr_exact_dot_plain(&c->exact, r, &weights);
         ((float *)p->out)[r * n + j] = p->bias ? sum + p->bias[j] : sum;
     }
 }
@@ -54,7 +51,6 @@ static void multiply_panels(const struct matmul_context *c, int32_t row, int32_t
         int32_t from = first > 0 ? first : 0, to = end < pack->n_panels ? end : pack->n_panels;
         struct mr_matmul_tile tile = {
             .pack = pack,
-            .in = (const float *)p->in + row * weight->k,
             .out = (float *)p->out + row * weight->n + output,
             .bias = p->bias ? p->bias + output : NULL,
             .scratch = scratch,
@@ -66,7 +62,7 @@ static void multiply_panels(const struct matmul_context *c, int32_t row, int32_t
         if (from < to && c->int8.k > 0 && pack->scale != MR_SCALE_NONE)
             c->device->path->multiply_int8(&tile, &c->int8, row);
         else if (from < to)
-            c->device->path->multiply_exact(&tile);
+            c->device->path->multiply_exact(&tile, &c->exact, row);
         first -= pack->n_panels;
         end -= pack->n_panels;
         output += pack->rows;
@@ -104,33 +100,53 @@ static void int8_rows(void *context, int32_t first, int32_t end)
     }
 }
 
-/* The largest integer that this product's activations are turned into; 0: they stay float32. */
-static int32_t int8_top(const struct mr_device *device, const struct mr_matmul_params *params)
+static void exact_rows(void *context, int32_t first, int32_t end)
 {
-    bool any = false, bytes = true;
-    for (int i = 0; i < params->weight->n_parts; i++) {
-        bool block = mr_quant_is_block(params->weight->parts[i].dtype);
-        any |= block;
-        bytes &= block && mr_pack_code_of(params->weight->parts[i].dtype) == MR_PACK_BYTES;
+    const struct matmul_context *c = context;
+    for (int32_t r = first; r < end; r++) {
+        if (c->device->path->exact_row)
+            c->device->path->exact_row(&c->exact, r);
+        else
+            mr_exact_row_plain(&c->exact, r);
     }
-    if (device->options.precision != MR_FAST || !any)
+}
+
+/* The largest integer that this product's activations are turned into; 0: they stay float32. coded: whether any part has codes. */
+static int32_t int8_top(const struct mr_device *device, const struct mr_matmul_params *params, bool coded)
+{
+    bool bytes = true;
+    for (int i = 0; i < params->weight->n_parts; i++)
+        bytes &= mr_pack_form_of(params->weight->parts[i].dtype).code == MR_PACK_BYTES;
+    if (device->options.precision != MR_FAST || !coded)
         return 0;
     return !params->out_f32 ? MR_INT8_TOP : bytes ? MR_INT8_TOP_WIDE : 0;
+}
+
+/* Makes of the rows what the product reads. */
+static void prepare_rows(struct matmul_context *c)
+{
+    struct mr_device *device = c->device;
+    const struct mr_matmul_params *params = c->params;
+    int64_t k = params->weight->k;
+    bool coded = false;
+    for (int i = 0; i < params->weight->n_parts; i++)
+        coded |= mr_quant_is_block(params->weight->parts[i].dtype);
+    int32_t top = int8_top(device, params, coded);
+    c->exact = mr_exact_carve(device->exact_space, device->row_elements, params->in, k);
+    if (top)
+        c->int8 = mr_int8_carve(device->int8_space, device->row_elements, k, top);
+    if (coded)
+        mr_cpu_rows(device, params->rows, (int32_t)k, top ? int8_rows : exact_rows, c);
 }
 
 enum mr_status mr_cpu_matmul(struct mr_device *device, const struct mr_matmul_params *params)
 {
     struct matmul_context context = {.device = device, .params = params};
     int64_t k = params->weight->k;
-    if ((size_t)k > device->scratch_floats || params->weight->n > INT32_MAX)
+    bool fits = mr_exact_floats((size_t)k) <= device->scratch_floats && (size_t)params->rows * (size_t)k <= device->row_elements;
+    if (!fits || params->weight->n > INT32_MAX)
         return MR_ERR_UNSUPPORTED;
-    int32_t top = int8_top(device, params);
-    if (top) {
-        if ((size_t)params->rows * (size_t)k > device->int8_elements)
-            return MR_ERR_UNSUPPORTED;
-        context.int8 = mr_int8_carve(device->int8_space, device->int8_elements, k, top);
-        mr_cpu_rows(device, params->rows, (int32_t)k, int8_rows, &context);
-    }
+    prepare_rows(&context);
     if (!device->path->multiply_exact) {
         mr_threads_run(device->threads, (int32_t)params->weight->n, matmul_item_plain, &context);
         return MR_OK;

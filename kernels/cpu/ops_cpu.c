@@ -7,8 +7,8 @@
 
 #include "kernels/ceiling.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/exact.h"
 #include "kernels/cpu/int8.h"
-#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/score.h"
 #include "kernels/cpu/weight.h"
@@ -53,13 +53,14 @@ static void cpu_close(struct mr_device *device)
     free(device->rope.sin);
     free(device->attention.rows);
     free(device->attention.partials);
+    free(device->exact_space);
     free(device->int8_space);
     free(device);
 }
 
 static size_t scratch_floats(const struct mr_device_options *options)
 {
-    size_t floats = options->max_row_elements;
+    size_t floats = mr_exact_floats(options->max_row_elements);
     floats = floats < MR_MATMUL_SCRATCH_FLOATS ? MR_MATMUL_SCRATCH_FLOATS : floats;
     floats = floats < MR_ATTENTION_SCRATCH_FLOATS ? MR_ATTENTION_SCRATCH_FLOATS : floats;
     return (floats + 15) / 16 * 16;
@@ -75,13 +76,14 @@ static bool carve(struct mr_device *device)
     device->rope.sin = cpu_alloc(device, n_tokens * MR_CPU_ROPE_PAIRS_MAX * sizeof(float));
     device->attention.rows = cpu_alloc(device, n_tokens * sizeof *device->attention.rows);
     device->attention.partials = cpu_alloc(device, MR_CPU_PARTIAL_FLOATS * sizeof(float));
+    device->row_elements = n_tokens * device->options.max_row_elements;
+    device->exact_space = cpu_alloc(device, mr_exact_floats(device->row_elements) * sizeof(float));
     if (device->options.precision == MR_FAST) {
-        device->int8_elements = n_tokens * device->options.max_row_elements;
-        device->int8_space = cpu_alloc(device, mr_int8_bytes(device->int8_elements));
+        device->int8_space = cpu_alloc(device, mr_int8_bytes(device->row_elements));
         if (!device->int8_space)
             return false;
     }
-    return device->scratch && device->rope.cos && device->rope.sin && device->attention.rows && device->attention.partials;
+    return device->scratch && device->exact_space && device->rope.cos && device->rope.sin && device->attention.rows && device->attention.partials;
 }
 
 static enum mr_status cpu_open(const struct mr_device_options *options, struct mr_device **out, struct mr_err *err)

@@ -5,11 +5,7 @@
 
 #include <string.h>
 
-static const struct {
-    enum mr_pack_code code;
-    enum mr_pack_scale scale;
-    int run;
-} forms[MR_DTYPE_COUNT] = {
+static const struct mr_pack_form forms[MR_DTYPE_COUNT] = {
     [MR_F32] = {MR_PACK_F32, MR_SCALE_NONE, 32},
     [MR_F16] = {MR_PACK_F16, MR_SCALE_NONE, 32},
     [MR_BF16] = {MR_PACK_BF16, MR_SCALE_NONE, 32},
@@ -23,9 +19,9 @@ static const struct {
     [MR_Q6_K] = {MR_PACK_BYTES, MR_SCALE_F32, 16},
 };
 
-enum mr_pack_code mr_pack_code_of(enum mr_dtype dtype)
+struct mr_pack_form mr_pack_form_of(enum mr_dtype dtype)
 {
-    return forms[dtype].code;
+    return forms[dtype];
 }
 
 static size_t scale_bytes(enum mr_pack_scale scale)
@@ -103,7 +99,7 @@ enum mr_status mr_pack_open(struct mr_pages *pages, const struct mr_weight_part 
     pack.record_bytes = pack.scale_bytes + code_bytes(pack.code, pack.run);
     pack.panel_bytes = (size_t)pack.n_records * pack.record_bytes;
     size_t bytes = mr_pack_bytes(&pack);
-    pack.data = mr_pages_alloc(pages, bytes);
+    pack.data = mr_pages_alloc(pages, bytes + MR_PACK_AFTER);
     if (!pack.data)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for %zu bytes of repacked weights", bytes);
     memset(pack.data, 0, bytes);

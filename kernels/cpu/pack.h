@@ -13,7 +13,10 @@
 #include "kernels/cpu/pages.h"
 #include "kernels/ops.h"
 
-enum { MR_PACK_OUTPUTS = 32 };
+enum {
+    MR_PACK_OUTPUTS = 32,
+    MR_PACK_AFTER = 2, /* bytes behind the last record that may be read: words are read off their bounds */
+};
 
 enum mr_pack_code { MR_PACK_NIBBLES, MR_PACK_BYTES, MR_PACK_F16, MR_PACK_BF16, MR_PACK_F32 };
 
@@ -26,10 +29,17 @@ enum mr_pack_scale {
     MR_SCALE_F32_PAIR, /* d, m */
 };
 
+/* How a format is packed. */
+struct mr_pack_form {
+    enum mr_pack_code code;
+    enum mr_pack_scale scale;
+    int32_t run; /* values of k a record covers: 32, or 16 (Q6_K) */
+};
+
 struct mr_pack {
     enum mr_pack_code code;
     enum mr_pack_scale scale;
-    int32_t run;              /* values of k a record covers: 32, or 16 (Q6_K) */
+    int32_t run;
     int32_t rows, k;
     int32_t n_panels, n_records; /* records a panel */
     size_t scale_bytes, record_bytes, panel_bytes;
@@ -39,8 +49,7 @@ struct mr_pack {
 /* Repacks part into memory of pages; MR_ERR_NOMEM, or MR_ERR_LIMIT when a side passes int32. */
 enum mr_status mr_pack_open(struct mr_pages *pages, const struct mr_weight_part *part, int64_t k, struct mr_pack *out, struct mr_err *err);
 void mr_pack_close(struct mr_pages *pages, struct mr_pack *pack);
-/* How a format's codes are packed. */
-enum mr_pack_code mr_pack_code_of(enum mr_dtype dtype);
+struct mr_pack_form mr_pack_form_of(enum mr_dtype dtype);
 /* The record that begins with value k, a multiple of run, of a panel. */
 static inline const uint8_t *mr_pack_record(const struct mr_pack *pack, const uint8_t *panel, int32_t k)
 {

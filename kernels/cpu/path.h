@@ -7,20 +7,23 @@
 #include "kernels/ops.h"
 
 struct mr_attention_block;
+struct mr_exact_rows;
 struct mr_int8_rows;
 struct mr_matmul_tile;
 struct mr_sample_loops;
 
-/* Ascending: each is preferred to those before it. */
-enum mr_cpu_isa { MR_CPU_PLAIN, MR_CPU_AVX2, MR_CPU_AVX512, MR_CPU_ISAS };
+/* Ascending: each is preferred to those before it. MR_CPU_AVX2_SUBNORMAL: the same bits as MR_CPU_AVX2, for processors that multiply subnormal
+ * numbers at full speed. */
+enum mr_cpu_isa { MR_CPU_PLAIN, MR_CPU_AVX2, MR_CPU_AVX2_SUBNORMAL, MR_CPU_AVX512, MR_CPU_ISAS };
 
 /* NULL where a path has no code of its own: the op's plain code runs. */
 struct mr_cpu_path {
     const char *isa;          /* "avx2" */
     const char *exact, *fast; /* the names of its orders of sums, which go into every result */
 
-    /* Products over repacked weights (matmul.h, int8.h); NULL, all three: weights stay as they lie in the file. */
-    void (*multiply_exact)(const struct mr_matmul_tile *tile);
+    /* Products over repacked weights (exact.h, int8.h); NULL, all four: weights stay as they lie in the file. */
+    void (*multiply_exact)(const struct mr_matmul_tile *tile, const struct mr_exact_rows *rows, int32_t first_row);
+    void (*exact_row)(const struct mr_exact_rows *rows, int32_t r);
     void (*multiply_int8)(const struct mr_matmul_tile *tile, const struct mr_int8_rows *rows, int32_t first_row);
     void (*int8_row)(const struct mr_int8_rows *rows, int32_t r, const float *x);
 

@@ -28,7 +28,7 @@ TEST(the_path_names_the_order_of_sums)
     for (int precision = MR_EXACT; precision <= MR_FAST; precision++) {
         EACH_PATH(isa) {
             char name[32];
-            snprintf(name, sizeof name, precision == MR_EXACT ? "cpu-exact-%s-1" : "cpu-fast-%s-2", mr_cpu_path(isa)->isa);
+            snprintf(name, sizeof name, precision == MR_EXACT ? "cpu-exact-%s-2" : "cpu-fast-%s-3", mr_cpu_path(isa)->isa);
             struct mr_device *device = case_device(isa, 1, (enum mr_precision)precision, 1);
             EXPECT_STR(mr_ops_cpu()->path(device), name);
             mr_ops_cpu()->close(device);
