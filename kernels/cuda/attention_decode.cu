@@ -1,4 +1,5 @@
-/* Decode attention: one query row a sequence, keys split at absolute multiples of SPLIT_TOKENS.
+/* Decode attention in the deterministic mode and of few sequences: one query row a sequence, keys split at absolute multiples of
+ * SPLIT_TOKENS. What an even plan cuts is attention_heads.cu's; the merge of parts is here for both.
  *
  * Work item x kv head belongs to one warp; warps share nothing and never wait for each other. The query heads of a group are
  * the rows of one 16-row tile, so K and V are read once for all of them. A warp sees its items as one stream of 16-key tiles:
@@ -10,7 +11,7 @@
  * warp of a sequence's splits merging them in the same kernel: a fence a split halves the bandwidth. */
 #include "kernels/cuda/attention_tile.cuh"
 
-enum { ROWS = 16, FEW_SEQUENCES = 4, MERGE_WARPS = 8 };
+enum { ROWS = 16, MERGE_WARPS = 8 };
 
 /* Warps of a block and tiles of a ring: as many warps as rings fit the shared memory and state fits the registers; with few
  * sequences, whose items leave warps without work, a whole split in flight instead. */
@@ -130,21 +131,43 @@ static __global__ void __launch_bounds__(32 * ring_shape<KV, D, FEW>::warps) dec
     copy_wait<0>();
 }
 
-/* Adds the splits of a (sequence, head) in ascending order, a warp a pair. A lane owns D / 32 columns; the factors are found 32 splits
- * at a time, each lane one: a running maximum needs no order. Values are read AHEAD splits before they are added. */
+/* What is merged: parts first .. first + parts - 1 of a row; one part or none: nothing to do. */
+struct merge_item {
+    int first, row, parts;
+};
+
+static __device__ __forceinline__ int merge_items(const attention_args &a) { return a.workers ? a.work[0] : a.work[2]; }
+
+static __device__ __forceinline__ merge_item merge_item_at(const attention_args &a, int i)
+{
+    if (a.workers) {
+        int4 item = ((const int4 *)(a.work + PLAN_HEADER_INTS))[i];
+        plan_cut cut(a.work, a.workers, a.kv.n_kv_heads);
+        int slot = cut.slot_of(item.x);
+        return {slot + i, item.z, cut.slot_of(item.x + (item.w - 1) / TILE) - slot + 1};
+    }
+    const int32_t *item = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS + a.work[1] * PREFILL_ITEM_INTS + i * MERGE_ITEM_INTS;
+    return {item[0], item[1], item[2]};
+}
+
+/* Adds the parts of a (sequence, head) in ascending order, a warp a pair. A lane owns D / 32 columns; the factors are found 32 parts
+ * at a time, each lane one: a running maximum needs no order. Values are read AHEAD parts before they are added. */
 template <int D>
 static __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_kernel(attention_args a)
 {
     constexpr int COLUMNS = D / 32, AHEAD = 8;
     next_start();
     previous_wait();
-    int lane = threadIdx.x % 32, n = a.work[2] * a.n_heads;
-    const int32_t *items = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS + a.work[1] * PREFILL_ITEM_INTS;
+    int lane = threadIdx.x % 32, n = merge_items(a) * a.n_heads;
+    if (blockIdx.x == 0 && threadIdx.x == 0)
+        a.work[PLAN_TAKEN] = 0;
     int64_t stride = (int64_t)a.n_heads * (D + 2);
     for (int at = blockIdx.x * MERGE_WARPS + threadIdx.x / 32; at < n; at += gridDim.x * MERGE_WARPS) {
-        const int32_t *item = items + at / a.n_heads * MERGE_ITEM_INTS;
-        int row = item[1], splits = item[2], head = at % a.n_heads;
-        const float *from = a.partial + item[0] * stride + head * (D + 2);
+        merge_item item = merge_item_at(a, at / a.n_heads);
+        int splits = item.parts, head = at % a.n_heads;
+        if (splits < 2)
+            continue;
+        const float *from = a.partial + item.first * stride + head * (D + 2);
         float top = -INFINITY, l = 0, o[COLUMNS] = {}, keep = 0, add = 0, part = 0;
         for (int i0 = 0; i0 < splits; i0 += AHEAD) {
             float values[AHEAD][COLUMNS];
@@ -180,7 +203,7 @@ static __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_kernel(attentio
         float inverse = a.kv.v_scale / l;
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++)
-            a.out[((int64_t)row * a.n_heads + head) * D + lane * COLUMNS + c] = __float2bfloat16_rn(o[c] * inverse);
+            a.out[((int64_t)item.row * a.n_heads + head) * D + lane * COLUMNS + c] = __float2bfloat16_rn(o[c] * inverse);
     }
 }
 
@@ -194,20 +217,22 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
         cudaFuncSetAttribute(decode_kernel<KV, D, FEW>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    enum mr_status status = cuda_launch(device, {dim3(device->n_sm), 32 * ring::warps, bytes}, decode_kernel<KV, D, FEW>, a);
-    if (status == MR_OK && (device->plan_longest > SPLIT_TOKENS || device->recording))
-        status = cuda_launch(device, {dim3(4 * device->n_sm), 32 * MERGE_WARPS, 0}, merge_kernel<D>, a);
-    return status;
+    return cuda_launch(device, {dim3(device->n_sm), 32 * ring::warps, bytes}, decode_kernel<KV, D, FEW>, a);
 }
 
 enum mr_status attention_decode(struct mr_device *device, const attention_args &args)
 {
     if (args.group > ROWS)
         return MR_ERR_UNSUPPORTED;
-    bool few = device->n_seqs <= FEW_SEQUENCES;
-    return dispatch(args.kv, [&](auto type, auto dim) {
+    attention_args all = args;
+    enum mr_status status = device->plan_even ? attention_heads(device, all) : dispatch(args.kv, [&](auto type, auto dim) {
         typedef typename decltype(type)::type KV;
         constexpr int D = decltype(dim)::value;
-        return few ? launch<KV, D, true>(device, args) : launch<KV, D, false>(device, args);
+        return device->n_seqs <= FEW_SEQUENCES ? launch<KV, D, true>(device, args) : launch<KV, D, false>(device, args);
+    });
+    if (status != MR_OK || !(device->plan_even || device->plan_longest > SPLIT_TOKENS || device->recording))
+        return status;
+    return dispatch_dim<void>(args.kv.head_dim, [&](auto type, auto dim) {
+        return cuda_launch(device, {dim3(4 * device->n_sm), 32 * MERGE_WARPS, 0}, merge_kernel<decltype(dim)::value>, all);
     });
 }

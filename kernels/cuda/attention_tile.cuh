@@ -97,6 +97,17 @@ static __device__ __forceinline__ void tile_fetch(const attention_args &a, uint3
 {
     constexpr int ROW = D * kv_type<KV>::bytes, CHUNKS = ROW / 16, ELEMENTS = 16 / kv_type<KV>::bytes;
     const KV *k = (const KV *)a.kv.k + place, *v = (const KV *)a.kv.v + place;
+    if (n >= TILE && a.kv.token_stride == D) { /* the usual tile: every place is known when this is compiled */
+        k += lane * ELEMENTS;
+        v += lane * ELEMENTS;
+#pragma unroll
+        for (int i = 0; i < TILE * CHUNKS / 32; i++) {
+            uint32_t to = tile_offset<ROW>(row0 + (i * 32 + lane) / CHUNKS, (i * 32 + lane) % CHUNKS);
+            copy16(k_to + to, k + i * 32 * ELEMENTS);
+            copy16(v_to + to, v + i * 32 * ELEMENTS);
+        }
+        return;
+    }
 #pragma unroll
     for (int i = 0; i < TILE * CHUNKS / 32; i++) {
         int at = i * 32 + lane, row = at / CHUNKS, chunk = at % CHUNKS;

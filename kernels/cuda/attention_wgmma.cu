@@ -5,19 +5,20 @@
  * O += P(j) V(j), and does the softmax of S(j+1) while the second product runs (Shah et al. 2024, arXiv 2407.08608).
  * A tile of keys is copied block by block through the page table: one box of `block_tokens` rows x 64 columns.
  *
- * An e4m3 cache is copied as it lies into a ring of its own; the other three warps of warpgroup 0 widen it to f16 (exactly) into the ring
- * that the products read, up to two tiles ahead of them, and q from bf16 to f16. Per tile that moves 128 KB through shared memory beside
- * the 160 KB that the products read.
+ * An e4m3 cache is copied as it lies into a ring of its own; a fourth warpgroup, before the consumers, widens it to f16 (exactly) into
+ * the ring that the products read, and q from bf16 to f16. Per tile the widening moves 128 KB through shared memory beside the 160 KB
+ * that the products read.
  *
  * Invariants
- * 1. A buffer's gate: full is completed by the copy's bytes or by the three widening warps, each after its proxy fence; empty by those
- *    who read it, the eight consumer warps (each after its own wgmma wait) or the three widening ones. A stage's phase is
+ * 1. A buffer's gate: full is completed by the copy's bytes or by the four widening warps, each after its proxy fence; empty by those
+ *    who read it, the eight consumer warps (each after its own wgmma wait) or the four widening ones. A stage's phase is
  *    (tile count / STAGES) & 1, counted over the whole life of the block.
  * 2. Keys at or past the chunk's end are never multiplied: their scores are -inf and their rows of V are zeroed in shared memory, by
  *    the consumers before the product or by the widening warps (the slots may be unwritten, or the stage may hold older bytes).
  * 3. Tiles lie at absolute multiples of KEYS, so a row's sums do not depend on the cut into chunks.
  * Rejected: masking V by a second product; zeroing the cache at allocation (a freed block holds another job's values); products of
- * e4m3 by e4m3 (q and the weights would lose four bits). */
+ * e4m3 by e4m3 (q and the weights would lose four bits); widening by the three idle warps of warpgroup 0 (a tenth slower); e4m3 to f16 by
+ * shifts and masks (slower than the conversion instruction). */
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/attention_widen.cuh"
 #include "kernels/cuda/hopper.cuh"
@@ -32,8 +33,12 @@
 #define RACE_WIDEN_FENCE() proxy_fence()
 #endif
 
-enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, THREADS = 384, CONSUMER_WARPS = 8, WIDEN_WARPS = 3 };
+enum { KEYS = 128, STAGES = 2, ROWS = PREFILL_TILE, CONSUMER_WARPS = 8, WIDEN_WARPS = 4 };
 static_assert(ROWS == 128, "two consumer warpgroups of 64 rows");
+
+/* Warpgroups by number: the producer's, the widening one of a byte cache, two of consumers. */
+template <typename KV>
+static constexpr int first_consumer = is_byte<KV> ? 256 : 128;
 
 template <typename T, int D>
 struct ring {
@@ -162,7 +167,7 @@ static __device__ __forceinline__ void widened(uint64_t *full, uint64_t *empty)
 
 template <int D>
 static __device__ __forceinline__ void widen(const attention_args &a, wgmma_shared<__nv_fp8_e4m3, D> &sh, const int32_t *work, int n_items,
-                                             int thread)
+                                             uint32_t thread)
 {
     uint32_t tile = 0, turn = 0;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
@@ -267,7 +272,7 @@ template <typename T, int D>
 static __device__ __forceinline__ void tail_clear(const T *tile, int first)
 {
     uint32_t at = shared_address(tile);
-    for (int i = (int)threadIdx.x - 128; i < (KEYS - first) * (D / 8); i += 256) {
+    for (int i = (int)threadIdx.x - first_consumer<T>; i < (KEYS - first) * (D / 8); i += 256) {
         int row = first + i / (D / 8), chunk = i % (D / 8);
         asm volatile("st.shared.v4.b32 [%0], {%1,%1,%1,%1};" ::"r"(at + (chunk / 8 * KEYS + row) * 128 + chunk % 8 * 16), "r"(0) : "memory");
     }
@@ -298,7 +303,8 @@ static __device__ __forceinline__ void consume(const attention_args &a, wgmma_sh
 {
     typedef typename kv_type<KV>::factor T;
     ring_gates &gates = sh.gates;
-    int group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, row = group * 64 + warp * 16 + lane / 4;
+    int group = ((int)threadIdx.x - first_consumer<KV>) / 128, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    int row = group * 64 + warp * 16 + lane / 4;
     uint32_t tile = 0, turn = 0, q_at = shared_address(sh.q) + group * 64 * 128;
     for (int at = blockIdx.x; at < n_items; at += gridDim.x, turn++) {
         item it = item_at(a, work, at);
@@ -380,7 +386,7 @@ static __device__ __forceinline__ void gates_init(wgmma_shared<KV, D> &sh)
 }
 
 template <typename KV, int D>
-static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args a, const __grid_constant__ maps m)
+static __global__ void __launch_bounds__(first_consumer<KV> + 256, 1) wgmma_kernel(attention_args a, const __grid_constant__ maps m)
 {
     extern __shared__ unsigned char raw[];
     wgmma_shared<KV, D> &sh = *(wgmma_shared<KV, D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
@@ -393,13 +399,16 @@ static __global__ void __launch_bounds__(THREADS, 1) wgmma_kernel(attention_args
     const int32_t *work = a.work + PLAN_HEADER_INTS + a.work[0] * DECODE_ITEM_INTS;
     int n_items = a.work[1] * a.n_heads;
     if (threadIdx.x < 128) {
-        registers_shrink<is_byte<KV> ? 72 : 24>();
+        registers_shrink<24>();
         if (threadIdx.x < 32)
             produce<KV, D>(a, m, sh, work, n_items, threadIdx.x);
-        else if constexpr (is_byte<KV>)
-            widen<D>(a, sh, work, n_items, threadIdx.x - 32);
+    } else if (threadIdx.x < first_consumer<KV>) {
+        if constexpr (is_byte<KV>) {
+            registers_shrink<72>();
+            widen<D>(a, sh, work, n_items, threadIdx.x - 128);
+        }
     } else {
-        registers_grow<is_byte<KV> ? 216 : 240>();
+        registers_grow<is_byte<KV> ? 208 : 240>();
         consume<KV, D>(a, sh, work, n_items);
     }
 }
@@ -421,7 +430,7 @@ static enum mr_status launch(struct mr_device *device, const attention_args &a)
         cudaFuncSetAttribute(wgmma_kernel<KV, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         ready = true;
     }
-    return cuda_launch(device, {dim3(device->n_sm), THREADS, bytes}, wgmma_kernel<KV, D>, a, m);
+    return cuda_launch(device, {dim3(device->n_sm), first_consumer<KV> + 256, bytes}, wgmma_kernel<KV, D>, a, m);
 }
 
 template <typename KV>

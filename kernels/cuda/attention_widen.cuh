@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/attention_tile.cuh"
 
-enum { WIDEN_BATCH = 6 }; /* loads of a thread in flight */
+enum { WIDEN_BATCH = 4 }; /* loads of a thread in flight */
 
 static __device__ __forceinline__ uint4 shared_load16(uint32_t from)
 {
@@ -25,33 +25,30 @@ static __device__ __forceinline__ uint4 e4m3_eight(uint32_t low, uint32_t high)
 
 /* A tile of rows of D bytes to f16 in the swizzle of hopper.cuh; rows at or past n become zeros. Sixteen elements a thread and load:
  * eight threads take half of a row and, of the row after it, the other half, so that neither their loads nor their stores meet in a
- * bank. A thread's next sixteen lie STEP rows further, where the swizzle differs in one bit or not at all. */
+ * bank. A thread's next sixteen lie STEP rows further, at the same place in the swizzle. */
 template <int ROWS, int D, int THREADS>
 static __device__ __forceinline__ void tile_widen(uint32_t from, uint32_t to, int n, uint32_t thread)
 {
-    constexpr int UNITS = ROWS * D / 16, STEP = THREADS * 16 / D;
-    static_assert(STEP % 4 == 0 && (D == 64 || D == 128), "");
+    constexpr int STEP = THREADS * 16 / D;
+    static_assert((D == 64 || D == 128) && STEP % 8 == 0 && ROWS % (STEP * WIDEN_BATCH) == 0, "whole batches, one swizzle");
     uint32_t odd = thread / 4 % 2, row = thread / (D / 8) * 2 + odd, half = D == 128 ? thread / 8 % 2 ^ odd : 0;
     from += row * D + half * 64 + thread % 4 * 16;
     to += (half * ROWS + row) * 128 + (thread % 4 * 2 ^ row % 8) * 16;
 #pragma unroll
-    for (int first = 0; first < UNITS; first += THREADS * WIDEN_BATCH) {
+    for (int first = 0; first < ROWS; first += STEP * WIDEN_BATCH) {
         uint4 bytes[WIDEN_BATCH];
 #pragma unroll
         for (int i = 0; i < WIDEN_BATCH; i++) {
-            int at = first / THREADS + i;
+            int down = first + i * STEP;
             bytes[i] = make_uint4(0, 0, 0, 0);
-            if (at * THREADS + (int)thread < UNITS && at * STEP + (int)row < n)
-                bytes[i] = shared_load16(from + at * STEP * D);
+            if (down + (int)row < n)
+                bytes[i] = shared_load16(from + down * D);
         }
 #pragma unroll
         for (int i = 0; i < WIDEN_BATCH; i++) {
-            int at = first / THREADS + i;
-            uint32_t place = (to ^ (at * STEP & 4) * 16) + at * STEP * 128;
-            if (at * THREADS + (int)thread < UNITS) {
-                shared_store16(place, e4m3_eight(bytes[i].x, bytes[i].y));
-                shared_store16(place ^ 16, e4m3_eight(bytes[i].z, bytes[i].w));
-            }
+            uint32_t place = to + (first + i * STEP) * 128;
+            shared_store16(place, e4m3_eight(bytes[i].x, bytes[i].y));
+            shared_store16(place ^ 16, e4m3_eight(bytes[i].z, bytes[i].w));
         }
     }
 }
@@ -60,15 +57,14 @@ static __device__ __forceinline__ void tile_widen(uint32_t from, uint32_t to, in
 template <int N, int THREADS>
 static __device__ __forceinline__ void halves_widen(uint32_t place, uint32_t thread)
 {
-    constexpr int UNITS = N / 8;
+    static_assert(N % (8 * THREADS * WIDEN_BATCH) == 0, "whole batches");
     place += thread * 16;
 #pragma unroll 1
-    for (int first = thread; first < UNITS; first += THREADS * WIDEN_BATCH, place += THREADS * WIDEN_BATCH * 16) {
+    for (int first = 0; first < N / 8; first += THREADS * WIDEN_BATCH, place += THREADS * WIDEN_BATCH * 16) {
         uint4 chunk[WIDEN_BATCH];
 #pragma unroll
         for (int i = 0; i < WIDEN_BATCH; i++)
-            if (first + i * THREADS < UNITS)
-                chunk[i] = shared_load16(place + i * THREADS * 16);
+            chunk[i] = shared_load16(place + i * THREADS * 16);
 #pragma unroll
         for (int i = 0; i < WIDEN_BATCH; i++) {
             uint32_t *two = (uint32_t *)&chunk[i];
@@ -76,8 +72,7 @@ static __device__ __forceinline__ void halves_widen(uint32_t place, uint32_t thr
                 float2 f = __bfloat1622float2(*(const __nv_bfloat162 *)&two[j]);
                 two[j] = pack2<__half>(f.x, f.y);
             }
-            if (first + i * THREADS < UNITS)
-                shared_store16(place + i * THREADS * 16, chunk[i]);
+            shared_store16(place + i * THREADS * 16, chunk[i]);
         }
     }
 }

@@ -119,7 +119,9 @@ enum mr_status cuda_begin(struct mr_device *device, const struct mr_batch *batch
     pack(staging, &p, 3, b->seq_start, batch->seq_start, s + 1, s + extra + 1, n);
     pack(staging, &p, 4, b->seq_length, batch->seq_length, s, s + extra, 0);
     pack(staging, &p, 5, b->logit_rows, batch->logit_rows, batch->n_logits, batch->n_logits + extra, 0);
-    int32_t *plan = staging + p.from[5] + p.n[5], plan_ints = attention_plan_make(batch, plan);
+    int32_t *plan = staging + p.from[5] + p.n[5], plan_ints;
+    device->plan_even = device->options.precision == MR_FAST && device->n_seqs > FEW_SEQUENCES;
+    plan_ints = attention_plan_make(batch, device->plan_even, plan);
     if (plan_ints < 0)
         return MR_ERR_LIMIT;
     device->plan_decode_items = plan[0];

@@ -48,7 +48,7 @@ struct mr_device {
     struct cuda_gemm_cache *gemms;
     bool tuning;                        /* before serving: time the candidates of each new product */
 
-    struct weight_loader *loader;       /* weight.cu: pinned chunks, from the first weight to `warm` */
+    struct weight_loader *loader;       /* weight.cu: pinned chunks and threads, from the first weight to `warm` */
     unsigned char *act8;                /* [max_tokens][max_row_elements] a product's rows as e4m3; NULL without FP8 weights */
     float *act8_scale;                  /* [max_tokens] */
 
@@ -60,6 +60,7 @@ struct mr_device {
     int32_t n_tokens, n_seqs, n_logits; /* of the step in flight */
     int32_t plan_decode_items, plan_prefill_items; /* attention work of the step */
     int32_t plan_longest;               /* tokens of its longest sequence */
+    bool plan_even;                     /* decode attention is cut evenly, not by splits: see attention_plan.cuh */
     struct cuda_side side[2];
     int turn, n_left;                   /* side of the step that is issued now; steps that were left and not collected, 0 to 2 */
     int32_t *staging_device;            /* one packed batch */

@@ -541,6 +541,30 @@ TEST(attention_types)
     }
 }
 
+/* Decode cut evenly over the card's warps: every cache type, head size and group; more sequences than lanes; cuts inside sequences. */
+TEST(attention_heads)
+{
+    REQUIRE(ready());
+    static const int32_t decode[][2] = {{0, 1}, {15, 1}, {16, 1}, {255, 1}, {256, 1}, {300, 1}, {1023, 1}, {2500, 1}};
+    static const int32_t mixed[][2] = {{700, 1}, {0, 63}, {5, 65}, {100, 1}, {700, 30}, {33, 1}};
+    static const int32_t groups[] = {1, 3, 4, 5, 7, 8, 16}, dims[] = {64, 96, 128, 192, 256};
+    static const enum mr_dtype types[] = {MR_BF16, MR_F16, MR_E4M3};
+    for (int t = 0; t < 3; t++) {
+        for (int g = 0; g < 7; g++)
+            attention_check(decode, 8, &(struct attention_shape){groups[g], 128, g % 2 ? 32 : 16, g == 3 ? 200 : 0, types[t], false});
+        for (int d = 0; d < 5; d++) {
+            attention_check(decode, 8, &(struct attention_shape){3, dims[d], 16, 0, types[t], false});
+            attention_check(decode, 8, &(struct attention_shape){9, dims[d], 64, 0, types[t], false});
+        }
+        attention_check(mixed, 6, &(struct attention_shape){4, 128, 16, 0, types[t], false});
+        int32_t many[MAX_SEQS][2];
+        for (int i = 0; i < MAX_SEQS; i++)
+            many[i][0] = (int32_t)(random_bits() % 900), many[i][1] = 1;
+        attention_check(many, MAX_SEQS, &(struct attention_shape){4, 128, 16, 0, types[t], false});
+        attention_check(many, MAX_SEQS, &(struct attention_shape){2, 64, 16, 100, types[t], false});
+    }
+}
+
 /* The row-wise kernel: the deterministic mode, and the caches that wgmma does not take. */
 TEST(attention_rows)
 {
@@ -646,4 +670,4 @@ TEST(matmul_same_bits)
 }
 
 TEST_MAIN(TEST_CASE(embed_and_gather), TEST_CASE(norm), TEST_CASE(glu), TEST_CASE(matmul), TEST_CASE(fp8), TEST_CASE(attention),
-          TEST_CASE(attention_types), TEST_CASE(attention_rows), TEST_CASE(attention_same_bits), TEST_CASE(matmul_same_bits))
+          TEST_CASE(attention_heads), TEST_CASE(attention_types), TEST_CASE(attention_rows), TEST_CASE(attention_same_bits), TEST_CASE(matmul_same_bits))
