@@ -27,7 +27,7 @@ TEST(every_option_is_told)
     for (size_t i = 0; i < n; i++)
         EXPECT(tells(&page, table[i].name));
     EXPECT(strstr(page.p, "(whole number, 0 to 1024, default 0)") != NULL);
-    EXPECT(strstr(page.p, "(size, 1MiB to 1024TiB, default 1GiB)") != NULL);
+    EXPECT(strstr(page.p, "(size, 0 to 1024TiB, default 0)") != NULL);
     EXPECT(strstr(page.p, "(one of exact, fast, auto, default auto)") != NULL);
     mr_buf_fini(&page);
 }
