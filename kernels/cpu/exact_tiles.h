@@ -13,9 +13,10 @@
  *    word's top and converted.
  * 3. The chains s of a block start anew, so that nothing but them stays in registers; y lies in the scratch. Few rows take several
  *    blocks at a time, for eight chains: an FMA takes four cycles, and two start in each.
+ * 4. A tile's loop is eight values of k and no more: on a Zen 3 in a virtual machine the tiles of many rows go as fast as their instructions are
+ * fetched (20 bytes a cycle), and whatever makes the code longer, a first value multiplied apart, a whole block unrolled, costs a third.
  * Thread: any, on disjoint outputs. Rejected: d q + m made in registers (as many FMAs again for one row, and half the chains), codes expanded to
- * floats first (7 % slower at 16 rows, whatever they cost: FMAs that fold loads), packed activations (broadcasts straight from the rows cost nothing
- * more). */
+ * floats first (12 % slower at 16 rows), packed activations (broadcasts straight from the rows cost nothing more). */
 #ifndef MR_KERNELS_CPU_EXACT_TILES_H
 #define MR_KERNELS_CPU_EXACT_TILES_H
 
