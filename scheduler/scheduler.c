@@ -163,6 +163,8 @@ bool mr_sched_tenant_renew(struct mr_sched *s, uint32_t tenant)
     return mr_sched_tenant_set(s, tenant, &(struct mr_sched_tenant){.weight = 1}, NULL) == MR_OK;
 }
 
+uint32_t mr_sched_tenant_life(const struct mr_sched *s, uint32_t tenant) { return s->lives[tenant]; }
+
 /* ---- submit, cancel ---- */
 
 /* When a bulk job's laxity falls under half of its own time: then it runs as standard. */

@@ -157,6 +157,7 @@ void mr_sched_close(struct mr_sched *sched);
 enum mr_status mr_sched_tenant_set(struct mr_sched *sched, uint32_t tenant, const struct mr_sched_tenant *contract, struct mr_err *err);
 /* The index goes to another tenant: weight 1, no limits, nothing charged, as at open. false: jobs of it are live. */
 bool mr_sched_tenant_renew(struct mr_sched *sched, uint32_t tenant);
+uint32_t mr_sched_tenant_life(const struct mr_sched *sched, uint32_t tenant); /* how often: tells one owner of the index from the next */
 
 /* MR_ERR_LIMIT: max_jobs reached, or the job can never fit the pool. MR_ERR_INVALID: a field out of range.
  * MR_ERR_BUSY: past the tenant's queued_tokens; err says when to come again. */

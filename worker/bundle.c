@@ -8,6 +8,7 @@
 
 #include "kv/block_table.h"
 #include "worker/model/format_gguf.h"
+#include "worker/model/synthetic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,6 @@ enum {
 static const char synthetic_template[] =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-enum { SYNTHETIC_EOS = 258 }; /* <|im_end|>, behind 256 bytes, <|endoftext|> and <|im_start|> */
 
 /* The file's name without folder and .gguf. */
 static void name_set(struct mr_bundle *bundle, const struct mr_bundle_options *options)
@@ -190,7 +190,7 @@ static enum mr_status vocabulary_read(const struct mr_gguf *gguf, struct mr_aren
 static enum mr_status tokenizer_open(const struct mr_gguf *gguf, int32_t n_rows, struct mr_tokenizer **out, struct mr_err *err)
 {
     int32_t eom = -1;
-    struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = (size_t)n_rows, .bos = -1, .eos = SYNTHETIC_EOS, .eot = -1};
+    struct mr_vocabulary vocabulary = {.model = MR_STR("synthetic"), .n_tokens = (size_t)n_rows, .bos = -1, .eos = MR_SYNTHETIC_EOS, .eot = -1};
     struct mr_arena arena;
     mr_arena_init(&arena, VOCABULARY_BYTES_MAX);
     enum mr_status status = gguf ? vocabulary_read(gguf, &arena, &vocabulary, err) : MR_OK;

@@ -77,7 +77,7 @@ static int64_t *seen_of(struct mr_counter_sync *sync, const struct flow_key *key
 
 static bool same_life(const struct mr_counter_sync *sync, const struct flow_key *key)
 {
-    return key->life == mr_engine_tenant_life(sync->options.engine, (uint32_t)key->tenant);
+    return key->life == mr_sched_tenant_life(mr_engine_sched(sync->options.engine), (uint32_t)key->tenant);
 }
 
 static void add_tally(struct mr_counter_sync *sync, const struct flow_key *key, const struct mr_state_tally *tally)
@@ -99,7 +99,7 @@ static void add_tenant(struct mr_counter_sync *sync, int32_t tenant, struct mr_s
     struct mr_sched *sched = mr_engine_sched(sync->options.engine);
     for (int class = 0; class < MR_SCHED_CLASSES; class++) {
         struct mr_sched_tenant_stats stats;
-        struct flow_key key = {class, tenant, mr_engine_tenant_life(sync->options.engine, (uint32_t)tenant),
+        struct flow_key key = {class, tenant, mr_sched_tenant_life(sched, (uint32_t)tenant),
                                mr_sched_delta_take(sched, class, (uint32_t)tenant)};
         mr_sched_tenant_stats(sched, class, (uint32_t)tenant, &stats);
         if (key.delta || stats.waiting || stats.resident)

@@ -138,7 +138,7 @@ void mr_engine_close(struct mr_engine *e)
     for (int32_t i = 0; e->slots && i < e->n_slots; i++)
         engine_free_sequence(&e->slots[i]);
     for (int32_t i = 0; e->tenants && i < e->options.sched.max_tenants; i++)
-        free((char *)(uintptr_t)e->tenants[i].name.p);
+        free((char *)(uintptr_t)e->tenants[i].p);
     mr_sched_close(e->sched);
     mr_block_names_close(&e->names);
     mr_batch_close(&e->batch);

@@ -125,9 +125,8 @@ bool mr_engine_preempt(struct mr_engine *engine, uint64_t run); /* test hook: mr
 void mr_engine_tell_waits(struct mr_engine *engine);
 /* To be read, and to exchange counters with other workers. */
 struct mr_sched *mr_engine_sched(struct mr_engine *engine);
-/* Whose index `tenant` is; p NULL: no run of it was seen. The view lives until the next submit; life tells one owner from the next. */
+/* Whose index `tenant` is; p NULL: no run of it was seen. The view lives until the next submit. */
 struct mr_str mr_engine_tenant(const struct mr_engine *engine, uint32_t tenant);
-uint32_t mr_engine_tenant_life(const struct mr_engine *engine, uint32_t tenant);
 #define MR_ENGINE_OTHERS "(others)" /* the name of the last index */
 
 #endif

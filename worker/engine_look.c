@@ -12,21 +12,21 @@ enum mr_status engine_meet(struct mr_engine *e, uint32_t tenant, struct mr_str n
     bool shared = tenant + 1 == (uint32_t)e->options.sched.max_tenants;
     if (tenant >= (uint32_t)e->options.sched.max_tenants)
         return MR_OK;
-    struct engine_tenant *at = &e->tenants[tenant];
+    struct mr_str *at = &e->tenants[tenant];
     name = shared ? MR_STR(MR_ENGINE_OTHERS) : name;
-    if (at->name.p && mr_str_equal(at->name, name))
+    if (at->p && mr_str_equal(*at, name))
         return MR_OK;
     char *copy = malloc(name.n + 1);
     if (!copy)
         return mr_err_set(err, MR_ERR_NOMEM, "no memory for a tenant");
-    if (at->name.p && !mr_sched_tenant_renew(e->sched, tenant)) {
+    if (at->p && !mr_sched_tenant_renew(e->sched, tenant)) {
         free(copy);
         return mr_err_set(err, MR_ERR_LIMIT, "a tenant whose jobs are live keeps its index");
     }
     if (name.n)
         memcpy(copy, name.p, name.n);
-    free((char *)(uintptr_t)at->name.p);
-    *at = (struct engine_tenant){{copy, name.n}, at->life + 1};
+    free((char *)(uintptr_t)at->p);
+    *at = (struct mr_str){copy, name.n};
     if (!e->options.contract)
         return MR_OK;
     struct mr_sched_tenant contract = e->options.contract(e->options.contract_self, name);
@@ -98,10 +98,5 @@ struct mr_sched *mr_engine_sched(struct mr_engine *e) { return e->sched; }
 
 struct mr_str mr_engine_tenant(const struct mr_engine *e, uint32_t tenant)
 {
-    return tenant < (uint32_t)e->options.sched.max_tenants ? e->tenants[tenant].name : (struct mr_str){0};
-}
-
-uint32_t mr_engine_tenant_life(const struct mr_engine *e, uint32_t tenant)
-{
-    return tenant < (uint32_t)e->options.sched.max_tenants ? e->tenants[tenant].life : 0;
+    return tenant < (uint32_t)e->options.sched.max_tenants ? e->tenants[tenant] : (struct mr_str){0};
 }

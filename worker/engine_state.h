@@ -59,10 +59,7 @@ struct mr_engine {
     int32_t n_events, max_events;
     struct mr_buf text;
 
-    struct engine_tenant {
-        struct mr_str name;    /* as its runs told; p NULL: not seen */
-        uint32_t life;         /* counts whose index it has been */
-    } *tenants;                /* [max_tenants] */
+    struct mr_str *tenants;    /* [max_tenants] names by index, as their runs told; p NULL: not seen */
     struct mr_step_track track;
 
     bool tell_waits;

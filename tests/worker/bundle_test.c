@@ -88,7 +88,7 @@ TEST(a_written_model_opens)
     struct mr_bundle_options options = options_of(path);
     REQUIRE(try_open(&options, &bundle, &err) == MR_OK);
     EXPECT_EQ(mr_tokenizer_size(bundle->tokenizer), 512);
-    EXPECT(mr_tokenizer_is_end(bundle->tokenizer, MR_GGUF_WRITE_EOS) && mr_tokenizer_is_control(bundle->tokenizer, MR_GGUF_WRITE_EOS - 1));
+    EXPECT(mr_tokenizer_is_end(bundle->tokenizer, MR_SYNTHETIC_EOS) && mr_tokenizer_is_control(bundle->tokenizer, MR_SYNTHETIC_EOS - 1));
     for (int i = 0; i < 128; i++)
         all[i] = (char)i;
     EXPECT_EQ(mr_tokenizer_encode(bundle->tokenizer, (struct mr_str){all, 128}, false, &ids, &err), MR_OK);

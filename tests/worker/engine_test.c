@@ -635,9 +635,10 @@ TEST(an_index_changes_hands)
         rig_step(rig);
     mr_sched_tenant_stats(mr_engine_sched(rig->e), j[0].job.tier, 1, &stats);
     EXPECT(stats.charged > 0 && stats.finished == 1);
+    EXPECT_EQ(mr_sched_tenant_life(mr_engine_sched(rig->e), 1), 0);
     EXPECT_EQ(mr_engine_submit(rig->e, &next, 0, NULL), MR_OK);
     EXPECT(mr_str_is(mr_engine_tenant(rig->e, 1), "two"));
-    EXPECT_EQ(mr_engine_tenant_life(rig->e, 1), 2);
+    EXPECT_EQ(mr_sched_tenant_life(mr_engine_sched(rig->e), 1), 1);
     mr_sched_tenant_stats(mr_engine_sched(rig->e), j[0].job.tier, 1, &stats);
     EXPECT(stats.charged == 0 && stats.finished == 0);
     for (int i = 0; i < 2; i++) {

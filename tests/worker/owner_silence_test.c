@@ -11,6 +11,21 @@ static void show_next(const char *stream, int64_t *at)
     ++*at;
 }
 
+static void rests_at_the_limit(void)
+{
+    pass(LIMIT_MS - 1);
+    EXPECT_EQ(t.rest, 0);
+    pass(1);
+    EXPECT_EQ(t.rest, 1);
+}
+
+static void works_when_heard(void)
+{
+    flow();
+    pass(1);
+    EXPECT_EQ(t.rest, 0);
+}
+
 TEST(silence_begins_at_its_limit)
 {
     begin_job();
@@ -19,14 +34,9 @@ TEST(silence_begins_at_its_limit)
     pass(10 * LIMIT_MS);
     EXPECT_EQ(t.rest, 0); /* nothing is on its way */
     tokens(1, 6);
-    pass(LIMIT_MS - 1);
-    EXPECT_EQ(t.rest, 0);
-    pass(1);
-    EXPECT_EQ(t.rest, 1);
+    rests_at_the_limit();
     EXPECT_EQ(stats_now().silences, 1);
-    flow();
-    pass(1);
-    EXPECT_EQ(t.rest, 0);
+    works_when_heard();
     close_owner();
 }
 
@@ -38,13 +48,8 @@ TEST(a_start_that_is_not_seen_is_silence_too)
     verdict("acme/a", "h", NULL);
     acks(MR_OK);
     EXPECT(t.submit != 0); /* the engine works for it before the barrier */
-    pass(LIMIT_MS - 1);
-    EXPECT_EQ(t.rest, 0);
-    pass(1);
-    EXPECT_EQ(t.rest, 1);
-    flow();
-    pass(1);
-    EXPECT_EQ(t.rest, 0);
+    rests_at_the_limit();
+    works_when_heard();
     close_owner();
 }
 
@@ -90,9 +95,7 @@ TEST(no_broker_is_silence_at_once)
     tell(MR_LOG_TROUBLE, "", (struct mr_log_event){.status = MR_ERR_BUSY});
     pass(1);
     EXPECT_EQ(t.rest, 1);
-    flow();
-    pass(1);
-    EXPECT_EQ(t.rest, 0);
+    works_when_heard();
     close_owner();
 }
 
@@ -118,10 +121,7 @@ TEST(a_tail_that_shows_nothing_is_silence_too)
     pass(3 * LIMIT_MS);
     EXPECT(t.rest == 0 && t.drop == 0); /* what a parked run may make is bounded by itself */
     tell(MR_LOG_ASSIGNED, "jobs", (struct mr_log_event){.offset = 0, .generation = 4});
-    pass(LIMIT_MS - 1);
-    EXPECT_EQ(t.rest, 0);
-    pass(1);
-    EXPECT_EQ(t.rest, 1);
+    rests_at_the_limit();
     int64_t at = t.told;
     show_next("stream", &at); /* its own YIELD of before */
     pass(1);
@@ -148,9 +148,7 @@ TEST(a_new_producer_has_its_own_time)
     EXPECT(last_kind() == MR_FOLD_START && t.rest == 0);
     pass(LIMIT_MS);
     EXPECT_EQ(t.rest, 1);
-    flow();
-    pass(1);
-    EXPECT_EQ(t.rest, 0);
+    works_when_heard();
     close_owner();
 }
 

@@ -270,6 +270,14 @@ static enum mr_status inspect_open(struct inspect *in, bool digest, uint64_t see
     return MR_OK;
 }
 
+static int inspect_write(const struct inspect *in, const char *path)
+{
+    struct mr_err err;
+    if (!in->synthetic)
+        return mr_cli_fail("--write takes a synthetic model: %s is a file", in->source);
+    return mr_gguf_write(path, in->synthetic, true, &err) == MR_OK ? MR_EXIT_DONE : mr_cli_fail("%s", err.text);
+}
+
 int mr_verb_inspect(struct mr_cli *cli, int argc, char **argv)
 {
     bool digest = false, brief = false;
@@ -301,14 +309,9 @@ int mr_verb_inspect(struct mr_cli *cli, int argc, char **argv)
     in.metadata = !brief;
     if (inspect_open(&in, digest, (uint64_t)options->engine.seed, &err) != MR_OK)
         return mr_cli_fail("%s", err.text);
-    if (write && !in.synthetic)
-        mr_err_set(&err, MR_ERR_INVALID, "--write takes a synthetic model: %s is a file", in.source);
-    if (write && (!in.synthetic || mr_gguf_write(write, in.synthetic, true, &err) != MR_OK)) {
-        mr_gguf_close(in.gguf);
-        mr_synthetic_close(in.synthetic);
-        return mr_cli_fail("%s", err.text);
-    }
-    int code = cli->json ? print_json(&in) : print_text(&in);
+    int code = write ? inspect_write(&in, write) : MR_EXIT_DONE;
+    if (code == MR_EXIT_DONE)
+        code = cli->json ? print_json(&in) : print_text(&in);
     if (code == MR_EXIT_DONE && in.refusal.text[0])
         code = MR_EXIT_FAILED;
     mr_gguf_close(in.gguf);

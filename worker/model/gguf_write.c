@@ -88,15 +88,15 @@ static void add_vocabulary(struct mr_buf *b, int32_t n)
         if (id < 256)
             add_byte_token(b, id);
         else
-            add_str(b, mr_str_from(id <= MR_GGUF_WRITE_EOS ? control[id - 256] : name));
+            add_str(b, mr_str_from(id <= MR_SYNTHETIC_EOS ? control[id - 256] : name));
     }
     add_key(b, "tokenizer.ggml.token_type", MR_GGUF_ARRAY);
     add_u32(b, MR_GGUF_I32);
     add_u64(b, (uint64_t)n);
     for (int32_t id = 0; id < n; id++)
-        add_u32(b, id >= 256 && id <= MR_GGUF_WRITE_EOS ? TYPE_CONTROL : TYPE_NORMAL);
+        add_u32(b, id >= 256 && id <= MR_SYNTHETIC_EOS ? TYPE_CONTROL : TYPE_NORMAL);
     add_key(b, "tokenizer.ggml.eos_token_id", MR_GGUF_U32);
-    add_u32(b, MR_GGUF_WRITE_EOS);
+    add_u32(b, MR_SYNTHETIC_EOS);
 }
 
 static bool turns_bf16(const struct mr_tensor *t, bool bf16) { return bf16 && t->dims[1] > 1; }
@@ -185,7 +185,7 @@ static bool put_tensor(int fd, const struct mr_tensor *t, bool bf16)
 enum mr_status mr_gguf_write(const char *path, const struct mr_synthetic *model, bool bf16, struct mr_err *err)
 {
     struct mr_buf head = {0};
-    if (model->shape.vocabulary <= MR_GGUF_WRITE_EOS)
+    if (model->shape.vocabulary <= MR_SYNTHETIC_EOS)
         return mr_err_set(err, MR_ERR_INVALID, "a vocabulary of %d has no room for bytes and control tokens", model->shape.vocabulary);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)

@@ -5,8 +5,6 @@
 
 #include "worker/model/synthetic.h"
 
-enum { MR_GGUF_WRITE_EOS = 258 }; /* <|im_end|> behind 256 bytes, <|endoftext|> and <|im_start|> */
-
 /* bf16: matrices in BF16, each value rounded to nearest; else as the model has them. MR_ERR_IO: the file could not be written whole;
  * what was written is removed. MR_ERR_INVALID: the file exists, or the vocabulary has no room for bytes and control tokens. */
 enum mr_status mr_gguf_write(const char *path, const struct mr_synthetic *model, bool bf16, struct mr_err *err);

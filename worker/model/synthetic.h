@@ -6,6 +6,9 @@
 #include "worker/model/model.h"
 #include "worker/model/tensor.h"
 
+/* What ids of a made-up vocabulary mean: a token a byte, then <|endoftext|>, <|im_start|> and <|im_end|>, which ends a text. */
+enum { MR_SYNTHETIC_EOS = 258 };
+
 struct mr_synthetic {
     struct mr_shape shape;
     struct mr_tensor_table table; /* GGUF's names, as for a file of shape.family */
