@@ -592,6 +592,7 @@ TEST(a_deadline_that_cannot_be_kept_is_told_at_once)
     for (int step = 0; step < 12; step++, rig->time.monotonic_ns += 300 * MR_NS_PER_MS)
         mr_engine_step(rig->e, &rig->clock, &events, &n_events, &rig->status);
     for (int i = 1; i < 3; i++) {
+        j[i].job.prompt_ids = j[i].prompt;
         struct mr_engine_run run = {.run = (uint64_t)i + 1, .job = &j[i].job, .arrival_ns = rig->time.monotonic_ns,
                                     .deadline_ns = rig->time.monotonic_ns + (i == 1 ? 3600 * MR_NS_PER_S : 5 * MR_NS_PER_S)};
         EXPECT_EQ(mr_engine_submit(rig->e, &run, rig->time.monotonic_ns, NULL), MR_OK);
@@ -625,8 +626,10 @@ TEST(an_index_changes_hands)
     static const char *const names[] = {"one", "two", "three"};
     struct mr_sched_tenant_stats stats;
     rig->e->options.contract = contract_of;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         j[i].job.tenant = mr_str_from(names[i]);
+        j[i].job.prompt_ids = j[i].prompt;
+    }
     struct mr_engine_run run = {.run = 1, .job = &j[0].job, .tenant = 1};
     EXPECT_EQ(mr_engine_submit(rig->e, &run, 0, NULL), MR_OK);
     struct mr_engine_run next = {.run = 2, .job = &j[1].job, .tenant = 1};
